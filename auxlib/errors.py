@@ -1,0 +1,41 @@
+"""The errors a user of auxlib can meet: each says what was wrong, what was expected, and what to do."""
+
+
+class AuxlibError(Exception):
+    """Base of every error that auxlib raises on purpose."""
+
+
+class VocabularyMismatch(AuxlibError, ValueError):
+    """Logits that are to be added do not speak about the same tokens."""
+
+
+class WeightError(AuxlibError, ValueError):
+    """An auxiliary's weight λ is not a finite number, or does not fit the batch."""
+
+
+class KeywordError(AuxlibError, ValueError):
+    """A keyword cannot be used as a condition."""
+
+
+class AssetError(AuxlibError, RuntimeError):
+    """A model or corpus could not be fetched, or is not what its checksum says."""
+
+
+class CorpusError(AuxlibError, ValueError):
+    """A corpus is unknown or its records cannot be used."""
+
+
+class ExpertMismatch(AuxlibError, ValueError):
+    """An auxiliary or a feature cache belongs to another expert."""
+
+
+class CheckpointError(AuxlibError, RuntimeError):
+    """A saved auxiliary is missing, truncated, or not what it claims to be."""
+
+
+class CourseError(AuxlibError, ValueError):
+    """A notebook, a profile or the course table is not as it should be."""
+
+
+class WorldError(AuxlibError, ValueError):
+    """A question to a world whose truth is known cannot be answered: the text, prefix or table does not fit it."""
