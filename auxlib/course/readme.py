@@ -1,0 +1,62 @@
+"""Which parts of the README are generated? The course map, from the course table, and the results, from a recorded run.
+
+Each stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``; what is outside is written by hand.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from auxlib.course.headline import RESULTS, headline, load_figures
+from auxlib.course.table import Course
+from auxlib.errors import CourseError
+
+SAMPLES = 8
+
+
+def render(course: Course) -> str:
+    """The README as it should be."""
+    text = path_of(course).read_text(encoding="utf-8")
+    blocks = {"map": _map(course)} | _recorded(course.root)
+    for name, block in blocks.items():
+        pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+        text, found = pattern.subn(lambda marks, block=block: marks[1] + block + marks[2], text)
+        if found != 1:
+            raise CourseError(
+                f"README.md must hold one block <!-- begin {name} --> … <!-- end {name} -->, found {found}."
+            )
+    return text
+
+
+def path_of(course: Course) -> Path:
+    """Where the README is."""
+    return course.root / "README.md"
+
+
+def _map(course: Course) -> str:
+    lines = ["| | notebook | world | minutes | you will be able to |", "|--:|---|---|--:|---|"]
+    for row in course.notebooks:
+        link = f"[{row.title}](notebooks/{row.slug}.ipynb)"
+        lines.append(f"| {row.number:02d} | {link} | {row.world} | {row.minutes} | {'; '.join(row.objectives)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _recorded(root: Path) -> dict[str, str]:
+    """What comes from the recorded full run: a few samples, the table, the figure."""
+    found, rows = load_figures(root), headline(root)
+    if found is None:
+        return {"samples": "", "results": "No full run has been recorded yet.\n", "figure": ""}
+    samples = "\n".join(f"{word:16} {text}" for word, text in found["examples"][:SAMPLES])
+    table = ["| " + " | ".join(rows[0]) + " |", "|---" * len(rows[0]) + "|"]
+    table += ["| " + " | ".join(row.values()) + " |" for row in rows]
+    where = (
+        f"{found['machine']['cpu']}, {found['machine']['cores']} cores; torch {found['versions']['torch']}, "
+        f"transformers {found['versions']['transformers']}; seed {found['seed']}; {found['sampling']}; "
+        f"λ = {found['lambda']:g}. SLOR's judge: {found['judge']}"
+    )
+    return {
+        "samples": f"The first {SAMPLES} of {found['n_samples']} test samples:\n\n```text\n{samples}\n```\n",
+        "results": "\n".join(table) + f"\n\nMeasured by `{found['command']}` on {where}.\n",
+        "figure": f"![{found['figure_alt']}]({(RESULTS.parent / found['figure']).as_posix()})\n",
+    }

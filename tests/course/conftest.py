@@ -1,0 +1,51 @@
+"""A course of three tiny notebooks in a folder of its own, for tests of the machinery."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from auxlib.course.build import build
+from auxlib.course.table import Course, load_course
+
+ROOT = Path(__file__).resolve().parents[2]
+ROW = """
+[[notebook]]
+slug = "{slug}"
+number = {number}
+title = "The title of {slug}"
+world = "Letters"
+objectives = ["do one thing"]
+prerequisites = []
+minutes = 5
+needs = []
+quick_seconds = 10
+"""
+HEAD = '# %% [markdown] tags=["header"]\n\n# %% tags=["parameters"]\nPROFILE = "quick"\nSTEPS = 3\n\n'
+ECHO = '# %% tags=["nbval-check-output"]\nprint(f"profile: {PROFILE}")\n\n'
+PROFILE = "cell_timeout: 60\nshared: {PROFILE: quick}\n"
+
+MakeCourse = Callable[..., Course]
+
+
+@pytest.fixture(scope="session")
+def make_course() -> MakeCourse:
+    """Write a course into a folder: slug → source. Notebooks are built unless ``built`` is False."""
+
+    def make(root: Path, sources: dict[str, str], profile: str = PROFILE, built: bool = True) -> Course:
+        folder = root / "notebooks"
+        (folder / "src").mkdir(parents=True)
+        (folder / "profiles").mkdir()
+        (folder / "profiles" / "quick.yaml").write_text(profile)
+        rows = "".join(ROW.format(slug=slug, number=int(slug[:2])) for slug in sources)
+        (folder / "course.toml").write_text(f'title = "Tiny"\nlead = "A course for tests."\n{rows}')
+        for slug, source in sources.items():
+            (folder / "src" / f"{slug}.py").write_text(source)
+        course = load_course(root)
+        if built:
+            build(course, course.notebooks)
+        return course
+
+    return make

@@ -1,0 +1,101 @@
+"""The repository's own promises: one set of versions, one door, a small library."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from auxlib.doctor import requirements
+
+from .conftest import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PINS = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+LIBRARY = sorted((ROOT / "auxlib").rglob("*.py"))
+
+
+def _name(text: str) -> str:
+    return re.sub(r"[-_.]+", "-", text).lower()
+
+
+def test_each_constraint_is_one_exact_public_version() -> None:
+    for line in PINS:
+        assert re.fullmatch(r"[A-Za-z0-9._-]+==\d[\w.]*", line), (
+            f"{line!r}: a local version (+cpu) exists on one machine"
+        )
+    assert len({_name(line.split("==")[0]) for line in PINS}) == len(PINS)
+
+
+def test_each_requirement_of_the_project_is_satisfied_by_its_pin() -> None:
+    pins = {_name(name): version for name, version in (line.split("==") for line in PINS)}
+    extras = PROJECT["optional-dependencies"]
+    wanted = [Requirement(line) for line in PROJECT["dependencies"] + extras["course"] + extras["dev"]]
+    for want in wanted:
+        if want.name != "auxlib":
+            assert want.specifier.contains(pins[_name(want.name)]), want
+
+
+def test_the_conda_way_in_is_the_pip_way_in() -> None:
+    table = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python, pip, packages = table["dependencies"]
+    assert python == "python" + PROJECT["requires-python"]
+    assert pip == "pip"
+    assert packages == {"pip": ["-c constraints.txt", "-e .[dev]"]}
+    makefile = (ROOT / "Makefile").read_text()
+    assert "-c constraints.txt -e '.[dev]'" in makefile
+
+
+def test_ci_runs_what_the_readme_tells_a_reader_to_run() -> None:
+    if not (ROOT / "README.md").is_file():
+        pytest.skip("no README yet")
+    lines = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and line[0] != "#"]
+    commands = [line for line in lines if not line.startswith(("set ", "cd "))]
+    assert commands == ["make test"]
+    assert re.search(r"^\s*(\$ )?make test\b", (ROOT / "README.md").read_text(), re.MULTILINE)
+
+
+def test_the_workflow_runs_the_same_command_on_main_and_on_pull_requests() -> None:
+    flow = yaml.safe_load((ROOT / ".github" / "workflows" / "course.yml").read_text())
+    triggers = flow[True]  # YAML 1.1 reads the key `on` as a boolean
+    assert triggers["push"]["branches"] == ["main"]
+    assert "pull_request" in triggers
+    (job,) = flow["jobs"].values()
+    assert job["strategy"]["matrix"]["python"] == ["3.11", "3.12"]
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["make test"]
+
+
+def test_every_target_of_the_makefile_is_phony_and_explained_by_help() -> None:
+    text = (ROOT / "Makefile").read_text()
+    explained = re.findall(r"^([a-z]+):.*## ", text, re.MULTILINE)
+    assert {"course", "test", "lab", "notebooks", "bench", "clean", "help"} <= set(explained)
+    assert set(re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)[1].split()) == set(explained)
+    assert not re.search(r"^\.ONESHELL|!=", text, re.MULTILINE), "GNU make 3.81 knows neither"
+
+
+@pytest.mark.parametrize("command", ["import auxlib", "import auxlib.__main__", "import auxlib.course.table"])
+def test_importing_the_door_imports_no_torch(command: str) -> None:
+    code = f"{command}\nimport sys\nprint(sorted({{'torch', 'transformers', 'papermill'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=[path.relative_to(ROOT).as_posix() for path in LIBRARY])
+def test_each_file_is_read_in_one_sitting(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert len(lines) <= 300
+    assert lines[0].startswith('"""'), "each file opens with the question it answers"
+
+
+def test_the_library_stays_small() -> None:
+    assert sum(len(path.read_text().splitlines()) for path in LIBRARY) <= 4000
+
+
+def test_doctor_reads_the_bounds_of_pyproject() -> None:
+    assert {want.name for want in requirements()} >= {"torch", "papermill", "jupyterlab"}
