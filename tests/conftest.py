@@ -180,7 +180,7 @@ def make_tuned(expert: Expert, frame: Frame) -> Callable[..., AuxiliaryTunedLM]:
         if not config.zero_init:
             with torch.no_grad():  # a trained auxiliary moves logits by nats, a fresh one by hundredths
                 for weight in auxiliary.parameters():
-                    weight.mul_(4)
+                    weight.mul_(4 if weight.ndim == 2 else 1)
         return AuxiliaryTunedLM(beside, auxiliary.eval(), frame)
 
     return make

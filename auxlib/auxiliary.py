@@ -1,0 +1,253 @@
+"""What is the auxiliary model?
+
+A small transformer that may read what the expert never sees. It looks at the expert's hidden state, at the keyword
+(cross-attention to its pieces) and at how much of the keyword is already written, and answers in *parts* (`parts.py`):
+a shift in the expert's output space, one number for each of a few *groups* of tokens (those that close a text, those
+that would carry a word on), and a boost for the keyword's next needed piece.
+
+All three outputs start at zero, so the product starts as the frozen language model, exactly. The paper's own form (a
+separate trunk that reads the tokens itself and has its own head over the vocabulary) is `AuxiliaryConfig.as_in_paper`.
+
+Axes: ``B`` batch, ``T`` positions, ``d`` the auxiliary's width, ``D`` the expert's, ``K`` keyword pieces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from auxlib.keywords import INSIDE, NO_PIECE, Progress, State
+from auxlib.parts import Parts
+
+
+@dataclass(frozen=True)
+class AuxiliaryConfig:
+    """The shape of an auxiliary.
+
+    Attributes:
+        width, layers, heads: of its trunk.
+        reads: "hidden" reads the expert's final hidden states; "tokens" has an embedding of its own.
+        writes: "hidden" writes its shift in the expert's output space (one unembedding product for the sum);
+            "logits" has an output matrix of its own.
+        progress: whether it is told how much of the keyword is written.
+        copy_head, group_head: whether it can boost the keyword's next piece, and the groups of tokens.
+        zero_init: outputs start at zero, hence at the frozen model; otherwise at a random product of experts.
+        max_position: positions from here on share one embedding.
+    """
+
+    width: int = 256
+    layers: int = 2
+    heads: int = 4
+    reads: str = "hidden"
+    writes: str = "hidden"
+    progress: bool = True
+    copy_head: bool = True
+    group_head: bool = True
+    zero_init: bool = True
+    max_position: int = 48
+
+    @classmethod
+    def as_in_paper(cls, **changes: Any) -> AuxiliaryConfig:
+        """An independent network with its own input, own head and no hints: Zeldes et al. 2020, as far as is public."""
+        plain = {"reads": "tokens", "writes": "logits", "progress": False, "copy_head": False, "group_head": False}
+        return cls(**{**plain, **changes})
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``json``."""
+        return asdict(self)
+
+
+# Adam moves a weight by about the learning rate a step; a veto is worth ten nats and should not take as many thousand.
+PUSH_GAIN, FORGET_GAIN = 10.0, 3.0
+
+
+class Attention(nn.Module):
+    """Multi-head attention over given keys, causal or across, with an optional slot in a `transformers` cache."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width, bias=False)
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+
+    def forward(self, x: Tensor, source: Tensor, mask: Tensor, cache: Any = None, slot: int = 0) -> Tensor:
+        """``x [B, T, d]`` asks, ``source [B, L, d]`` answers where ``mask [B, 1, T, L]`` is True; ``[B, T, d]``."""
+        query, (key, value) = self._split(self.query(x)), map(self._split, self.key_value(source).chunk(2, -1))
+        if cache is not None:
+            key, value = cache.update(key, value, slot)
+        found = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return self.out(found.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+class Block(nn.Module):
+    """Self-attention over the text, cross-attention to the keyword, a feed-forward net; each on a normalised input."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.self_norm, self.cross_norm, self.feed_norm = (nn.RMSNorm(width) for _ in range(3))
+        self.self_attention, self.cross_attention = Attention(width, heads), Attention(width, heads)
+        self.feed = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor, mask: Tensor, memory: Tensor, memory_mask: Tensor, cache: Any, slot: int) -> Tensor:
+        normed = self.self_norm(x)
+        x = x + self.self_attention(normed, normed, mask, cache, slot)
+        x = x + self.cross_attention(self.cross_norm(x), memory, memory_mask)
+        return x + self.feed(self.feed_norm(x))
+
+
+class AuxiliaryModel(nn.Module):
+    """The trainable half of the product.
+
+    Args:
+        config: its shape.
+        unembedding: the expert's W ``[V, D]``; read, never trained, and not part of this model's state.
+        groups: ``[V, G]``, True where a token belongs to a group (``token_groups``).
+        support: ``[S]`` sorted ids it may speak about; None for the whole vocabulary.
+    """
+
+    unembedding: Tensor
+
+    def __init__(
+        self, config: AuxiliaryConfig, unembedding: Tensor, groups: Tensor, support: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        vocabulary, expert_width = unembedding.shape
+        self.config = config
+        self.register_buffer("unembedding", unembedding.detach(), persistent=False)
+        self.register_buffer("groups", groups)
+        self.register_buffer("support", support)
+        chosen = slice(None) if support is None else support
+        columns = groups[chosen].to(unembedding.dtype) * config.group_head
+        self.register_buffer("group_columns", columns, persistent=False)
+        # one more column per group makes a group's boost part of the same product
+        rows = torch.cat([unembedding.detach()[chosen], columns], 1)
+        self.register_buffer("support_rows", rows if config.writes == "hidden" else None, persistent=False)
+        width = config.width
+        self.read = nn.Linear(expert_width, width) if config.reads == "hidden" else nn.Embedding(vocabulary, width)
+        self.read_piece = nn.Linear(expert_width, width)
+        self.position = nn.Embedding(config.max_position, width)
+        self.piece_position = nn.Embedding(16, width)
+        self.nothing = nn.Parameter(torch.zeros(width))  # what cross-attention finds when no keyword is given
+        if config.progress:
+            self.state = nn.Embedding(len(State), width)
+            self.remaining = nn.Embedding(8, width)
+            self.surprise = nn.Linear(1, width)
+        self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.layers))
+        self.norm = nn.RMSNorm(width)
+        self.shift = nn.Linear(width, expert_width, bias=False) if config.writes == "hidden" else None
+        self.head = None if config.writes == "hidden" else nn.Linear(width, len(columns), bias=False)
+        self.copy = nn.Linear(width, 2)  # a push, and how much of the expert's surprise at the needed piece to forget
+        self.copy_by_state = nn.Embedding(len(State), 2)
+        self.group = nn.Linear(width, groups.shape[1])
+        self.group_by_state = nn.Embedding(len(State), groups.shape[1])
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+        if self.config.zero_init:
+            # only the last matrix: two zero layers in a row would never leave zero
+            lasts = (self.shift, self.head, self.copy, self.copy_by_state, self.group, self.group_by_state)
+            for last in lasts:
+                if last is not None:
+                    nn.init.zeros_(last.weight)
+
+    def forward(
+        self,
+        token_ids: Tensor,
+        hidden: Tensor,
+        log_z: Tensor,
+        position: Tensor,
+        keyword_ids: Tensor,
+        progress: Progress,
+        mask: Tensor,
+        cache: Any = None,
+        first_slot: int = 0,
+    ) -> Parts:
+        """Say something about the next token at each position.
+
+        Args:
+            token_ids: ``[B, T]``, the token read at each position.
+            hidden: ``[B, T, D]``, the expert's final states there.
+            log_z: ``[B, T]``, the expert's own normaliser there, ``logsumexp(lm_logits)``.
+            position: ``[B, T]``, 0 at the last token before the text.
+            keyword_ids: ``[B, F, K]``.
+            progress: the keyword automaton at these positions.
+            mask: ``[B, 1, T, L]``, which of the L positions seen so far each may attend to.
+            cache, first_slot: a `transformers` cache and the layer number at which this model's layers begin.
+        """
+        needed = (progress.next_piece != NO_PIECE).unsqueeze(-1)
+        rows = self.unembedding[progress.next_piece.clamp(min=0)].float()
+        # -log of the frozen model's probability of the needed piece: would the word fit here?
+        surprise = needed * (log_z.unsqueeze(-1) - (hidden.float() * rows).sum(-1, keepdim=True))
+        x = self._read(token_ids, hidden, position)
+        if self.config.progress:
+            x = x + self._read_progress(progress, needed * self.read_piece(_unit(rows)), surprise)
+        memory, memory_mask = self._remember(keyword_ids)
+        for slot, block in enumerate(self.blocks, first_slot):
+            x = block(x, mask, memory, memory_mask, cache, slot)
+        return self._write(self.norm(x), progress, surprise)
+
+    def _read(self, token_ids: Tensor, hidden: Tensor, position: Tensor) -> Tensor:
+        x = self.read(_unit(hidden)) if self.config.reads == "hidden" else self.read(token_ids)
+        return x + self.position(position.clamp(0, self.config.max_position - 1))
+
+    def _read_progress(self, progress: Progress, piece: Tensor, surprise: Tensor) -> Tensor:
+        return (
+            self.state(progress.state)
+            + self.remaining(progress.remaining.clamp(max=7))
+            + piece
+            + self.surprise(surprise / 10)
+        )
+
+    def _remember(self, keyword_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The keyword's pieces as memory ``[B, 1 + K, d]`` behind one slot that is always there, and its mask."""
+        pieces = keyword_ids[:, INSIDE]
+        rows = _unit(self.unembedding[pieces.clamp(min=0)].float())
+        order = torch.arange(pieces.shape[1], device=pieces.device)
+        written = self.read_piece(rows) + self.piece_position(order)
+        memory = torch.cat([self.nothing.expand(len(pieces), 1, -1), written], 1)
+        present = F.pad(pieces != NO_PIECE, (1, 0), value=True)
+        return memory, present[:, None, None]
+
+    def _write(self, x: Tensor, progress: Progress, surprise: Tensor) -> Parts:
+        own_head = self.head is not None
+        group = PUSH_GAIN * (self.group(x) + self.group_by_state(progress.state)) * self.config.group_head
+        parts = Parts(
+            shift=torch.cat([x if own_head else self.shift(x), group], -1),
+            matrix=torch.cat([self.head.weight, self.group_columns], 1) if own_head else self.support_rows,
+            support=self.support,
+            in_unembedding=not own_head,
+        )
+        if self.config.copy_head:
+            push, forget = (self.copy(x) + self.copy_by_state(progress.state)).split(1, -1)
+            parts.boost_ids = progress.next_piece.unsqueeze(-1)
+            parts.boosts = PUSH_GAIN * push + FORGET_GAIN * forget * surprise
+        return parts
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Root-mean-square one, in float32: the expert's states and rows have scales of their own."""
+    return F.rms_norm(x.float(), x.shape[-1:])
+
+
+def text_mask(position: Tensor, queries: int) -> Tensor:
+    """Who may look at whom, ``[B, 1, Q, L]``: each of the last ``queries`` positions at itself and at earlier text.
+
+    Preamble and padding (``position < 0``) are nobody's business but their own, which keeps their softmax finite.
+    """
+    length = position.shape[1]
+    now = torch.arange(length - queries, length, device=position.device).unsqueeze(1)
+    then = torch.arange(length, device=position.device)
+    return (((then <= now) & (position >= 0).unsqueeze(1)) | (then == now)).unsqueeze(1)

@@ -1,0 +1,238 @@
+"""What does the frozen expert say about a corpus, once and for all?
+
+A frozen expert gives the same hidden states in every epoch, so they are computed once and kept on disk as an Arrow
+table (`datasets`, memory-mapped): training then costs the auxiliary and one unembedding product, never the expert.
+Per token one vector of D floats is kept and one number, the log-mass of the tokens outside the support; logits,
+V floats a token, are never stored.
+
+A text is framed as ``preamble + text + end``: the preamble is a fixed text that only the expert's side of the product
+needs (it shows what kind of sentence is wanted), the end is the token that closes a text after that preamble.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from auxlib.assets import cache_dir
+from auxlib.errors import CorpusError
+from auxlib.experts import Expert
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+CLOSING, CONTINUING = 0, 1  # the groups of token_groups
+LAYOUT = 2  # counts up when the columns change, so that no cache of an older layout is taken for a new one
+# Shows the expert what is wanted: short, everyday example sentences, one a line. The sentences are ours.
+EXAMPLES_PREAMBLE = (
+    "Example sentences:\n"
+    "The dog barked at the postman.\n"
+    "She plays the violin very well.\n"
+    "A narrow street.\n"
+    "The committee rejected his proposal.\n"
+    "Do not lean on the fence.\n"
+    "Prices rose sharply in the autumn.\n"
+)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How a text is laid out for the expert: ``preamble_ids + text ids + end_id``.
+
+    ``preamble_ids`` is never empty: without a preamble it is the end-of-text mark, which also opens a text.
+    """
+
+    preamble_ids: tuple[int, ...]
+    end_id: int
+
+    @classmethod
+    def of(cls, expert: Expert, preamble: str = EXAMPLES_PREAMBLE) -> Frame:
+        """Tokenise a preamble. One that ends in a line break makes the line break the end of every text."""
+        opening = expert.end_of_text_id
+        ids = expert.tokenizer(preamble, add_special_tokens=False)["input_ids"] if preamble else []
+        return cls((opening, *ids), ids[-1] if preamble.endswith("\n") else opening)
+
+    def encode(self, expert: Expert, text: str) -> list[int]:
+        """The ids of one text with its end, without the preamble."""
+        return [*expert.tokenizer(text, add_special_tokens=False)["input_ids"], self.end_id]
+
+
+def choose_support(sequences: Sequence[Sequence[int]], vocabulary: int, at_least: int = 3) -> Tensor:
+    """The tokens an auxiliary may speak about: those seen ``at_least`` times in training, sorted, ``[S]``.
+
+    The rest of the vocabulary keeps the frozen model's opinion and enters the normaliser as one cached number.
+    """
+    counts = torch.zeros(vocabulary, dtype=torch.long)
+    for sequence in sequences:
+        counts += torch.bincount(torch.tensor(sequence), minlength=vocabulary)
+    return (counts >= at_least).nonzero().squeeze(-1)
+
+
+def token_groups(sequences: Sequence[Sequence[int]], continues: Tensor, at_least: int = 5) -> Tensor:
+    """Groups of tokens that an auxiliary raises and lowers together, ``[V, 2]``.
+
+    The first group closes a text: the end itself, and what stood right before it ``at_least`` times. A full stop that
+    must not come yet then teaches what the line break after it would mean, which no gold text ever shows. The second
+    group carries a word on (``word_continues``).
+    """
+    closing = torch.zeros_like(continues)
+    counts = Counter(sequence[-2] for sequence in sequences if len(sequence) > 1)
+    ends = {sequence[-1] for sequence in sequences}
+    closing[sorted(ends | {token for token, seen in counts.items() if seen >= at_least})] = True
+    return torch.stack([closing, continues & ~closing], 1)
+
+
+def cache_features(
+    expert: Expert,
+    dataset: Dataset,
+    frame: Frame,
+    support: Tensor | None = None,
+    dtype: torch.dtype = torch.float16,
+    batch_tokens: int = 1024,
+    progress: bool = True,
+) -> Dataset:
+    """Run the expert over a corpus once and keep what training needs.
+
+    Args:
+        dataset: rows with ``text`` and ``keywords``.
+        frame: preamble and end of every text.
+        support: token ids ``[S]`` the auxiliary will speak about; None means the whole vocabulary.
+        dtype: of the stored vectors; float16 halves the size of float32 and moves the loss by less than 1e-3.
+        batch_tokens: how many tokens the expert reads at once.
+
+    Returns:
+        A memory-mapped ``Dataset`` sorted by length with columns ``text``, ``keywords``, ``token_ids`` (the text and
+        its end, ``[T]``), ``hidden`` (``[T * D]``, the state that predicts each of those tokens), ``rest`` (``[T]``,
+        ``log Σ_{v∉S} exp(lm_logits_v)``, ``-inf`` for the whole vocabulary) and ``log_z`` (``[T]``, over all tokens).
+
+    The folder's name is a hash of everything the numbers depend on, so a second call finds the first one's work. It
+    is written beside its place and renamed when complete.
+    """
+    from datasets import load_from_disk
+
+    if not len(dataset):
+        raise CorpusError("there is no text to cache.")
+    key = _cache_key(expert, dataset, frame, support, dtype)
+    folder = cache_dir() / "features" / key
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.parent / f".{key}.lock"):
+        if not folder.is_dir():
+            rows = _feature_rows(expert, dataset, frame, support, dtype, batch_tokens, progress)
+            _write(rows, folder, expert.unembedding.shape[1], dtype)
+    return load_from_disk(str(folder))
+
+
+def _cache_key(expert: Expert, dataset: Dataset, frame: Frame, support: Tensor | None, dtype: torch.dtype) -> str:
+    digest = hashlib.sha256(
+        json.dumps([LAYOUT, expert.fingerprint, asdict(frame), str(dtype), str(expert.model.dtype)]).encode()
+    )
+    digest.update(b"all" if support is None else support.numpy().tobytes())
+    for row in dataset.select_columns(["text", "keywords"]):
+        digest.update(json.dumps([row["text"], row["keywords"]]).encode())
+    return digest.hexdigest()[:20]
+
+
+def _write(rows: Iterator[dict], folder: Path, width: int, dtype: torch.dtype) -> None:
+    from datasets import Dataset, Features, List, Value
+
+    columns = Features({
+        "text": Value("string"),
+        "keywords": List(Value("string")),
+        "token_ids": List(Value("int32")),
+        "hidden": List(Value(str(dtype).removeprefix("torch."))),
+        "rest": List(Value("float32")),
+        "log_z": List(Value("float32")),
+    })  # fmt: skip
+    scratch = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        # the generator holds a model, which datasets cannot hash: the folder's own name is the fingerprint
+        built = Dataset.from_generator(lambda: rows, features=columns, cache_dir=str(scratch / "work"),
+                                       fingerprint=folder.name, writer_batch_size=500)  # fmt: skip
+        built.save_to_disk(str(scratch / "ready"))
+        (scratch / "ready").rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _feature_rows(
+    expert: Expert,
+    dataset: Dataset,
+    frame: Frame,
+    support: Tensor | None,
+    dtype: torch.dtype,
+    batch_tokens: int,
+    progress: bool,
+) -> Iterator[dict]:
+    from tqdm.auto import tqdm
+
+    encoded = [frame.encode(expert, text) for text in dataset["text"]]
+    prefix = read_preamble(expert, frame)
+    with tqdm(total=sum(map(len, encoded)), desc="frozen expert reads", unit="token", disable=not progress) as bar:
+        for batch in _batches_by_length(encoded, batch_tokens):
+            ids = [encoded[row] for row in batch]
+            hidden = read_texts(expert, prefix, ids, frame)
+            rest, log_z = normalisers(expert, hidden, support)
+            for i, (row, tokens) in enumerate(zip(batch, ids, strict=True)):
+                kept = hidden[i, : len(tokens)].to("cpu", dtype).flatten()
+                yield {"text": dataset[row]["text"], "keywords": dataset[row]["keywords"], "token_ids": tokens,
+                       "hidden": kept.numpy(), "rest": rest[i, : len(tokens)].cpu().numpy(),
+                       "log_z": log_z[i, : len(tokens)].cpu().numpy()}  # fmt: skip
+            bar.update(sum(map(len, ids)))
+
+
+def _batches_by_length(encoded: Sequence[Sequence[int]], batch_tokens: int) -> Iterator[list[int]]:
+    """Row numbers grouped so that texts of about one length share a batch: little is spent on padding."""
+    batch: list[int] = []
+    for row in sorted(range(len(encoded)), key=lambda row: len(encoded[row])):
+        if batch and len(encoded[row]) * (len(batch) + 1) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(row)
+    yield batch
+
+
+@torch.inference_mode()
+def normalisers(expert: Expert, hidden: Tensor, support: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The frozen model's log-mass outside the support and over all tokens, ``[B, T, D]`` to ``[B, T]`` each."""
+    lm_logits = (hidden @ expert.unembedding.T).float()
+    log_z = torch.logsumexp(lm_logits, -1)
+    if support is None:
+        return torch.full_like(log_z, -torch.inf), log_z
+    return torch.logsumexp(lm_logits.index_fill_(-1, support.to(hidden.device), -torch.inf), -1), log_z
+
+
+@torch.inference_mode()
+def read_preamble(expert: Expert, frame: Frame) -> tuple[object, Tensor]:
+    """The expert's cache after the preamble and its last hidden state ``[1, 1, D]``: computed once for all texts."""
+    ids = torch.tensor([frame.preamble_ids], device=expert.model.device)
+    out = expert.model.base_model(ids, use_cache=True)
+    return out.past_key_values, out.last_hidden_state[:, -1:]
+
+
+@torch.inference_mode()
+def read_texts(expert: Expert, prefix: tuple[object, Tensor], texts: Sequence[Sequence[int]], frame: Frame) -> Tensor:
+    """Final hidden states ``[B, T, D]``: position t holds the state that predicts the text's token t, end included."""
+    cache, opening = prefix
+    cache = copy.deepcopy(cache)
+    cache.batch_repeat_interleave(len(texts))
+    length = max(map(len, texts))
+    if length == 1:
+        return opening.expand(len(texts), -1, -1)
+    ids = torch.full((len(texts), length), frame.end_id, device=expert.model.device)
+    for row, tokens in enumerate(texts):
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+    # the last column only closes the longest text; padding needs no mask, as it lies to the right of all that is kept
+    hidden = expert.model.base_model(ids[:, :-1], past_key_values=cache, use_cache=True).last_hidden_state
+    return torch.cat([opening.expand(len(texts), -1, -1), hidden], 1)
