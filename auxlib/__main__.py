@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from auxlib.errors import AuxlibError
@@ -62,8 +64,8 @@ def _model_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     generate.add_argument("--keyword", required=True)
     generate.add_argument("--n", type=_positive, default=5, help="how many sentences (default 5)")
     generate.add_argument("--weight", "--lambda", type=float, default=1.0, help="weight λ of the auxiliary (default 1)")
-    generate.add_argument("--temperature", type=float, default=0.8)
-    generate.add_argument("--top-p", type=float, default=0.95)
+    generate.add_argument("--temperature", type=_number, default=0.8)
+    generate.add_argument("--top-p", type=partial(_number, top=1.0), default=0.95)
     generate.add_argument("--max-new-tokens", type=_positive, default=24)
     generate.add_argument("--seed", type=int, default=0)
     generate.add_argument("--checkpoint", type=Path, help="a trained auxiliary; the shipped one by default")
@@ -88,6 +90,16 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def _number(text: str, top: float = sys.float_info.max) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= top:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0" + f" and at most {top:g}" * (top < 2))
+    return value
 
 
 def _later(name: str) -> Callable[[argparse.Namespace], int | None]:

@@ -1,0 +1,99 @@
+"""What do `generate`, `train`, `evaluate` and `bench` print? The command line's side of the main job."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from auxlib.assets import data_dir
+from auxlib.errors import CourseError
+from auxlib.recipes import QUICK, SHIPPED, Recipe, material, shipped, train, write_sentences
+
+
+def generate_command(args: Namespace) -> int:
+    """Print n sentences around a keyword."""
+    from auxlib.keywords import contains_keyword
+    from auxlib.tuned import AuxiliaryTunedLM
+
+    model = AuxiliaryTunedLM.from_pretrained(args.checkpoint) if args.checkpoint else shipped()
+    texts = write_sentences(
+        model, [args.keyword] * args.n, weight=args.weight, seed=args.seed,
+        temperature=args.temperature, top_p=args.top_p, max_new_tokens=args.max_new_tokens,
+    )  # fmt: skip
+    for text in texts:
+        print(text)
+    hits = sum(contains_keyword(text, args.keyword) for text in texts)
+    settings = f"λ = {args.weight:g}, temperature {args.temperature:g}, seed {args.seed}"
+    print(f"\n{hits} of {args.n} hold {args.keyword!r}  ({settings})")
+    return 0
+
+
+def train_command(args: Namespace) -> int:
+    """Train an auxiliary and save it with its receipt."""
+    recipe = recipe_for(args.profile, args.seed)
+    stuff = material(recipe)
+    print(f"{len(stuff.train)} sentences, support of {len(stuff.support)} tokens, expert {stuff.expert.fingerprint}")
+    model, run = train(stuff, output_dir=f"build/training/{args.profile}")
+    model.receipt["command"] = f"python -m auxlib train --profile {args.profile} --seed {args.seed}"
+    out = Path(args.out) if args.out else data_dir() / "checkpoints" / SHIPPED
+    model.save_pretrained(out)
+    curve = {"steps": run.steps, "losses": run.losses, **model.receipt}
+    save_result(data_dir() / "results" / args.profile / "real_training.json", curve)
+    print(f"dev {run.dev_loss:.3f} nats/token after {run.minutes:.1f} minutes; saved in {out}")
+    return 0
+
+
+def evaluate_command(args: Namespace) -> int:
+    """Measure an auxiliary and write the figures."""
+    from auxlib.corpora import load_corpus
+    from auxlib.evaluation import draw_frontier, evaluate
+    from auxlib.tuned import AuxiliaryTunedLM
+
+    model = AuxiliaryTunedLM.from_pretrained(args.checkpoint) if args.checkpoint else shipped()
+    recipe = model.receipt.get("recipe", {})
+    corpus = load_corpus(recipe.get("corpus", Recipe.corpus), seed=recipe.get("seed", 0), limit=recipe.get("sentences"))
+    figures = evaluate(model, corpus, n=args.n, seed=args.seed)
+    figures["command"] = f"python -m auxlib evaluate --n {args.n} --seed {args.seed}"
+    out = Path(args.out) if args.out else data_dir() / "results" / "full" / "real.json"
+    picture = draw_frontier(figures["frontier"])
+    figures["figure"], figures["figure_alt"] = out.with_suffix(".png").name, picture.alt
+    save_result(out, figures)
+    out.with_suffix(".png").write_bytes(picture.png)
+    low, high = figures["accuracy_ci"]
+    print(f"keyword accuracy {figures['accuracy']:.3f} [{low:.3f}, {high:.3f}]  n {figures['n_samples']}")
+    print(f"by chance        {figures['base_rate']:.3f}")
+    print(f"SLOR {figures['slor']:.2f}  human {figures['slor_human']:.2f}  frozen {figures['slor_frozen']:.2f}")
+    print(f"decoding costs {figures['decode_ratio']:.2f} times the frozen model alone")
+    return 0
+
+
+def bench_command(args: Namespace) -> int:
+    """Print a ratio from one run: decoding against the frozen model, or an epoch with against without the cache."""
+    from auxlib import benchmarks
+
+    known = {"decode": benchmarks.decode, "train": benchmarks.train}
+    if args.what not in known:
+        raise CourseError(f"unknown benchmark {args.what!r}; known are {', '.join(known)}.")
+    figures = known[args.what]()
+    for name, value in figures.items():
+        print(f"{name:24s} {value}")
+    if args.out:
+        save_result(Path(args.out), figures)
+    return 0
+
+
+def recipe_for(profile: str, seed: int = 0) -> Recipe:
+    """The recipe of a profile; only its size differs."""
+    from dataclasses import replace
+
+    return replace(QUICK if profile == "quick" else Recipe(), seed=seed)
+
+
+def save_result(path: Path, figures: dict[str, Any]) -> None:
+    """Write figures as JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(".part")
+    scratch.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
+    scratch.replace(path)

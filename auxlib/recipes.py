@@ -1,0 +1,169 @@
+"""How is the course's auxiliary made, and how is it used? The main job, end to end, in three calls.
+
+``material`` fetches the expert, the corpus and its cached features; ``train`` fits an auxiliary to them;
+``write_sentences`` lets the pair write. The command line and the notebooks call these and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from auxlib.assets import data_dir
+from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel
+from auxlib.corpora import load_corpus
+from auxlib.errors import CorpusError
+from auxlib.experts import DEFAULT_EXPERT, Expert, load_expert
+from auxlib.features import EXAMPLES_PREAMBLE, Frame, cache_features, choose_support, token_groups
+from auxlib.keywords import check_keyword, word_continues
+from auxlib.product import as_weight
+from auxlib.training import FeatureCollator, FeatureLoss, TrainingRun, train_auxiliary
+from auxlib.tuned import AuxiliaryTunedLM
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+SHIPPED = "wordnet-keyword"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every choice that decides what is trained; written into the receipt of the result.
+
+    Attributes:
+        corpus, sentences: which text, and how much of its training part (None: all).
+        support_at_least: the auxiliary speaks about tokens seen this often in training.
+        drop, foreign: share of training rows without a condition, and with a word that is not theirs.
+    """
+
+    expert: str = DEFAULT_EXPERT
+    corpus: str = "wordnet-examples"
+    sentences: int | None = None
+    preamble: str = EXAMPLES_PREAMBLE
+    support_at_least: int = 5
+    epochs: float = 5
+    batch_size: int = 48
+    learning_rate: float = 1e-3
+    drop: float = 0.1
+    foreign: float = 0.2
+    seed: int = 0
+
+
+QUICK = Recipe(sentences=400, epochs=2)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a recipe needs on the table: the expert, its frame, the corpus, and the features it left on disk."""
+
+    recipe: Recipe
+    expert: Expert
+    frame: Frame
+    corpus: DatasetDict
+    support: Tensor
+    continues: Tensor
+    groups: Tensor
+    train: Dataset
+    dev: Dataset
+
+
+def material(recipe: Recipe, expert: Expert | None = None, progress: bool = True) -> Material:
+    """Load and compute everything that does not depend on the auxiliary. The second call finds it on disk."""
+    expert = expert or load_expert(recipe.expert)
+    corpus = load_corpus(recipe.corpus, seed=recipe.seed, limit=recipe.sentences)
+    if missing := {"train", "dev"} - set(corpus):
+        raise CorpusError(
+            f"corpus {recipe.corpus} has no {' and no '.join(missing)} part: it is too small to be split."
+        )
+    frame = Frame.of(expert, recipe.preamble)
+    encoded = [frame.encode(expert, text) for text in corpus["train"]["text"]]
+    support = choose_support(encoded, expert.unembedding.shape[0], recipe.support_at_least)
+    train, dev = (cache_features(expert, corpus[part], frame, support, progress=progress) for part in ("train", "dev"))
+    continues = word_continues(expert.tokenizer, expert.unembedding.shape[0])
+    return Material(recipe, expert, frame, corpus, support, continues, token_groups(encoded, continues), train, dev)
+
+
+def train(
+    stuff: Material, config: AuxiliaryConfig | None = None, output_dir: str | Path = "build/training", **options: Any
+) -> tuple[AuxiliaryTunedLM, TrainingRun]:
+    """Train an auxiliary on the material; the expert comes out as it went in. Options go to ``train_auxiliary``."""
+    recipe = stuff.recipe
+    torch.manual_seed(recipe.seed)
+    unembedding = stuff.expert.unembedding
+    auxiliary = AuxiliaryModel(config or AuxiliaryConfig(), unembedding, stuff.groups, stuff.support)
+    loss = FeatureLoss(auxiliary, stuff.continues).to(unembedding.device)
+    opening = stuff.frame.preamble_ids[-1]
+    collator = FeatureCollator(stuff.expert.tokenizer, opening, recipe.drop, recipe.foreign, seed=recipe.seed)
+    run = train_auxiliary(
+        loss, stuff.train, collator, stuff.dev, output_dir, epochs=recipe.epochs,
+        batch_size=recipe.batch_size, learning_rate=recipe.learning_rate, seed=recipe.seed, **options,
+    )  # fmt: skip
+    model = AuxiliaryTunedLM(stuff.expert, auxiliary.eval(), stuff.frame)
+    model.receipt = {
+        "recipe": asdict(recipe),
+        "minutes": round(run.minutes, 1),
+        "optimiser_steps": run.steps[-1] if run.steps else 0,
+        "dev_nll": run.dev_loss,
+    }
+    return model, run
+
+
+def shipped(expert: Expert | None = None) -> AuxiliaryTunedLM:
+    """The auxiliary that comes with the repository, beside its expert: ready in seconds."""
+    return AuxiliaryTunedLM.from_pretrained(data_dir() / "checkpoints" / SHIPPED, expert)
+
+
+@torch.inference_mode()
+def write_sentences(
+    model: AuxiliaryTunedLM,
+    keywords: Sequence[str | None],
+    weight: float | Tensor = 1.0,
+    start: str = "",
+    seed: int | None = 0,
+    batch_size: int = 32,
+    **generation: Any,
+) -> list[str]:
+    """One sentence per keyword.
+
+    Args:
+        weight: λ, one number or one per keyword; 0 is the frozen model.
+        start: how every sentence begins.
+        seed: for sampling; None leaves the generator as it is.
+        generation: goes to ``generate``; by default nucleus 0.95 at temperature 0.8, at most 24 new tokens.
+
+    Returns:
+        The sentences, the given start included, without the preamble.
+    """
+    options = {"do_sample": True, "temperature": 0.8, "top_p": 0.95, "top_k": 0, "max_new_tokens": 24, **generation}
+    if seed is not None:
+        torch.manual_seed(seed)
+    words = [word if word is None else check_keyword(word) for word in keywords]
+    weights = as_weight(weight, len(words), model.device).squeeze(1)
+    written: list[str] = []
+    for rows in _chunks(range(len(words)), batch_size):
+        inputs = model.inputs_for([words[i] for i in rows], [start] * len(rows))
+        # all rows begin alike, so one reading of the preamble serves them
+        cache = {"past_key_values": model.read_preamble(len(rows))} if _one_text_a_row(options) else {}
+        ids = model.generate(**inputs, **cache, weight=weights[list(rows)], **options)
+        new = ids[:, inputs["input_ids"].shape[1] :]
+        written += [start + text for text in model.expert_info.tokenizer.batch_decode(new, skip_special_tokens=True)]
+    return [" ".join(text.split()) for text in written]
+
+
+def _one_text_a_row(options: dict[str, Any]) -> bool:
+    """Beams and several texts a row make ``generate`` repeat the rows, and then it wants a cache of its own size."""
+    return options.get("use_cache", True) and options.get("num_beams", 1) == options.get("num_return_sequences", 1) == 1
+
+
+def _chunks(rows: range, size: int) -> Iterator[range]:
+    return (rows[first : first + size] for first in range(0, len(rows), size))
+
+
+def scaled_down(recipe: Recipe, sentences: int, epochs: float) -> Recipe:
+    """The same recipe on less text: what a notebook runs while its reader waits."""
+    return replace(recipe, sentences=sentences, epochs=epochs)
