@@ -89,6 +89,11 @@ def content_words(text: str) -> list[str]:
     return list(found)
 
 
+def text_hash(texts: Iterable[str]) -> str:
+    """A sha256 over texts in their order: two receipts with the same one were trained on the same words."""
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
 def _wordnet_records() -> Iterator[dict]:
     """WordNet's example sentences; those that hold one of their own synset's words have it as first keyword."""
     seen: set[str] = set()

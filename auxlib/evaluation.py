@@ -54,11 +54,14 @@ def held_out_words(corpus: DatasetDict) -> list[str]:
     return [word for word in heads if word.casefold() not in trained]
 
 
-def draw_samples(model: AuxiliaryTunedLM, words: Sequence[str], n: int, weight: float = 1.0, seed: int = 0) -> Samples:
+def draw_samples(
+    model: AuxiliaryTunedLM, words: Sequence[str], n: int, weight: float = 1.0, seed: int = 0, progress: bool = False
+) -> Samples:
     """n steered samples, going round the words, and n of the frozen model alone."""
     keywords = [words[i % len(words)] for i in range(n)]
-    steered = write_sentences(model, keywords, weight=weight, seed=seed)
-    return Samples(keywords, steered, write_sentences(model, [None] * n, weight=0.0, seed=seed + 1))
+    steered = write_sentences(model, keywords, weight=weight, seed=seed, progress=progress)
+    unsteered = write_sentences(model, [None] * n, weight=0.0, seed=seed + 1, progress=progress)
+    return Samples(keywords, steered, unsteered)
 
 
 def score(samples: Samples, human: Sequence[str], slor: Slor, train_texts: Sequence[str] = ()) -> dict[str, Any]:
@@ -100,13 +103,13 @@ def _unread(samples: Samples, train_texts: Sequence[str]) -> dict[str, Any]:
 
 
 def frontier(
-    model: AuxiliaryTunedLM, words: Sequence[str], slor: Slor, n: int = 200, seed: int = 0
+    model: AuxiliaryTunedLM, words: Sequence[str], slor: Slor, n: int = 200, seed: int = 0, progress: bool = False
 ) -> list[dict[str, float]]:
     """Accuracy and fluency over the dial λ, n samples a point on the same words: control is bought with fluency."""
     keywords = [words[i % len(words)] for i in range(n)]
     points = []
     for weight in FRONTIER:
-        texts = write_sentences(model, keywords, weight=weight, seed=seed)
+        texts = write_sentences(model, keywords, weight=weight, seed=seed, progress=progress)
         hits = sum(map(contains_keyword, texts, keywords))
         points.append({"lambda": weight, "accuracy": hits / n, "slor": round(mean_of(slor(texts)), 3), "n": n})
     return points
@@ -151,7 +154,7 @@ def evaluate(
     before = fingerprint(model.expert)
     start = perf_counter()
     words = held_out_words(corpus)
-    samples = draw_samples(model, words, n, weight, seed)
+    samples = draw_samples(model, words, n, weight, seed, progress=True)
     human = _human(corpus["test"])
     slor = Slor(model.expert_info, corpus["train"]["text"])
     figures = score(samples, human, slor, corpus["train"]["text"])
@@ -162,7 +165,7 @@ def evaluate(
         **decode_ratio(model),
         "lambda": weight,
         "distinct_words": len(words),
-        "frontier": frontier(model, words, slor, n=max(1, n // 5), seed=seed),
+        "frontier": frontier(model, words, slor, n=max(1, n // 5), seed=seed, progress=True),
         "frozen_unchanged": before == fingerprint(model.expert) == model.expert_info.fingerprint,
         "sampling": "nucleus 0.95, temperature 0.8, at most 24 tokens",
         "judge": "the frozen expert itself, each sample alone in its context: not independent",

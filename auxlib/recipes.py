@@ -6,17 +6,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from auxlib.assets import data_dir
 from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel
-from auxlib.corpora import load_corpus
+from auxlib.corpora import load_corpus, text_hash
 from auxlib.errors import CorpusError
 from auxlib.experts import DEFAULT_EXPERT, Expert, load_expert
 from auxlib.features import EXAMPLES_PREAMBLE, Frame, cache_features, choose_support, token_groups
@@ -106,6 +107,7 @@ def train(
     model = AuxiliaryTunedLM(stuff.expert, auxiliary.eval(), stuff.frame)
     model.receipt = {
         "recipe": asdict(recipe),
+        "training_texts": {"count": len(stuff.train), "sha256": text_hash(stuff.corpus["train"]["text"])},
         "minutes": round(run.minutes, 1),
         "optimiser_steps": run.steps[-1] if run.steps else 0,
         "dev_nll": run.dev_loss,
@@ -126,6 +128,7 @@ def write_sentences(
     start: str = "",
     seed: int | None = 0,
     batch_size: int = 32,
+    progress: bool = False,
     **generation: Any,
 ) -> list[str]:
     """One sentence per keyword.
@@ -145,7 +148,8 @@ def write_sentences(
     words = [word if word is None else check_keyword(word) for word in keywords]
     weights = as_weight(weight, len(words), model.device).squeeze(1)
     written: list[str] = []
-    for rows in _chunks(range(len(words)), batch_size):
+    batches = [range(len(words))[first : first + batch_size] for first in range(0, len(words), batch_size)]
+    for rows in tqdm(batches, desc="writing", unit="batch", disable=not progress):
         inputs = model.inputs_for([words[i] for i in rows], [start] * len(rows))
         # all rows begin alike, so one reading of the preamble serves them
         cache = {"past_key_values": model.read_preamble(len(rows))} if _one_text_a_row(options) else {}
@@ -158,10 +162,6 @@ def write_sentences(
 def _one_text_a_row(options: dict[str, Any]) -> bool:
     """Beams and several texts a row make ``generate`` repeat the rows, and then it wants a cache of its own size."""
     return options.get("use_cache", True) and options.get("num_beams", 1) == options.get("num_return_sequences", 1) == 1
-
-
-def _chunks(rows: range, size: int) -> Iterator[range]:
-    return (rows[first : first + size] for first in range(0, len(rows), size))
 
 
 def scaled_down(recipe: Recipe, sentences: int, epochs: float) -> Recipe:

@@ -75,15 +75,15 @@ class FeatureCollator:
         """``token_ids``, ``targets``, ``rest``, ``log_z`` ``[B, T]``; ``hidden [B, T, D]``; ``keyword_ids [B, F, K]``;
         ``censored [B]``, True for the rows that are asked for a foreign word."""
         keywords, censored = self._conditions(rows)
-        texts = [torch.tensor(row["token_ids"], dtype=torch.long) for row in rows]
+        texts = [_copied(row["token_ids"]).long() for row in rows]
         read = [torch.cat([text.new_tensor([self.opening_id]), text[:-1]]) for text in texts]
-        hidden = [torch.tensor(row["hidden"]).reshape(len(text), -1) for row, text in zip(rows, texts, strict=True)]
+        hidden = [_copied(row["hidden"]).reshape(len(text), -1) for row, text in zip(rows, texts, strict=True)]
         return {
             "token_ids": pad_sequence(read, batch_first=True, padding_value=self.opening_id),
             "targets": pad_sequence(texts, batch_first=True, padding_value=IGNORED),
             "hidden": pad_sequence(hidden, batch_first=True),
-            "rest": pad_sequence([torch.tensor(row["rest"]) for row in rows], batch_first=True),
-            "log_z": pad_sequence([torch.tensor(row["log_z"]) for row in rows], batch_first=True),
+            "rest": pad_sequence([_copied(row["rest"]) for row in rows], batch_first=True),
+            "log_z": pad_sequence([_copied(row["log_z"]) for row in rows], batch_first=True),
             "keyword_ids": pad_keywords(keywords),
             "censored": torch.tensor(censored),
         }
@@ -103,10 +103,8 @@ class FeatureCollator:
 
     def _own(self, keywords: Sequence[str], ids: Sequence[int]) -> Spelling:
         """The pieces of one of a row's own keywords; nothing when none of them is spelled out as pieces."""
-        return (
-            self.chooser([pair for pair in map(self.encode, keywords) if pair and is_spelled_in(ids, pair)], self.draw)
-            or NOTHING
-        )
+        spelled = [pair for pair in map(self.encode, keywords) if pair and is_spelled_in(ids, pair)]
+        return self.chooser(spelled, self.draw) or NOTHING
 
 
 def _pieces(tokenizer: PreTrainedTokenizerBase, word: str) -> Spelling | None:
@@ -115,6 +113,11 @@ def _pieces(tokenizer: PreTrainedTokenizerBase, word: str) -> Spelling | None:
         return encode_keyword(tokenizer, word)
     except KeywordError:
         return None
+
+
+def _copied(values: Any) -> Tensor:
+    """A tensor of its own: the table's memory is mapped from disk and must not be written to."""
+    return values.clone() if isinstance(values, Tensor) else torch.tensor(values)
 
 
 class FeatureLoss(nn.Module):
@@ -230,7 +233,7 @@ def _trainer(
     seed: int,
     progress: bool,
 ) -> Trainer:
-    from transformers import Trainer, TrainingArguments
+    from transformers import PrinterCallback, Trainer, TrainingArguments
 
     steps = max(1, int(len(features) / batch_size * epochs))
     arguments = TrainingArguments(
@@ -255,7 +258,10 @@ def _trainer(
         use_cpu=loss.continues.device.type == "cpu",
     )
     rows = features.add_column("length", [len(ids) for ids in features["token_ids"]]).with_format("numpy")
-    return Trainer(model=loss, args=arguments, train_dataset=rows, data_collator=collator)
+    trainer = Trainer(model=loss, args=arguments, train_dataset=rows, data_collator=collator)
+    if not progress:
+        trainer.remove_callback(PrinterCallback)  # without a bar it prints every log line instead
+    return trainer
 
 
 @torch.inference_mode()

@@ -564,5 +564,6 @@ print("mixture agrees with the mean:", torch.allclose(mixture(pair.exp()), (lm_p
 # ## Onward
 #
 # We could compute $h$ because the world was tiny. In a real language there are too many futures to list. The next
-# notebook, [Learning the missing expert](03_learning_the_missing_expert.ipynb), shows that plain maximum likelihood
-# finds the very same auxiliary from examples alone, and uses this notebook's exact answer to grade it.
+# notebook, *03 Learning the missing expert* (to come), shows that plain maximum likelihood finds the very same
+# auxiliary from examples alone, and uses this notebook's exact answer to grade it. Until then, and if you would rather
+# see it done with a real language model, go to [A real expert](07_a_real_expert.ipynb).
