@@ -38,7 +38,8 @@ def _map(course: Course) -> str:
     lines = ["| | notebook | world | minutes | you will be able to |", "|--:|---|---|--:|---|"]
     for row in course.notebooks:
         link = f"[{row.title}](notebooks/{row.slug}.ipynb)"
-        lines.append(f"| {row.number:02d} | {link} | {row.world} | {row.minutes} | {'; '.join(row.objectives)} |")
+        goals = "; ".join(row.objectives).replace("|", r"\|")  # a bare bar would open another column
+        lines.append(f"| {row.number:02d} | {link} | {row.world} | {row.minutes} | {goals} |")
     return "\n".join(lines) + "\n"
 
 

@@ -277,10 +277,11 @@ for word, text in zip(words, write_sentences(model, words, seed=SEED), strict=Tr
     print("✓" if contains_keyword(text, word) else "✗", f"{'|'.join(pieces).strip():24}", text)
 
 # %% [markdown]
-# How did you do? With one sentence per word this is an anecdote, but the ways to fail are the real ones. A sentence
-# closes before the word has come, or runs on until its 24 tokens are used up. A word appears *in the wrong role*: the
-# auxiliary has learned when a word is due, but little about what the word means. Several pieces are several chances to
-# stumble. And a tick is not praise: the count sees the word, not the sense.
+# How did you do? The word itself is seldom missing now; when it is, the sentence has run on until its 24 tokens were
+# used up. Read what stands *around* the ticks. A word appears in the wrong role, a verb where a noun should be. A
+# phrase keeps its letters and loses its meaning. Something false is said with confidence. The auxiliary has learned
+# when a word is due, but little about what it means, and the small expert knows no better. So a tick is not praise:
+# the count sees the word, not the sense. And one sentence per word is an anecdote, not a measurement.
 #
 # Some wishes cannot be granted at all. A program should then say so, early and in one sentence.
 #
