@@ -25,6 +25,7 @@ from auxlib.metrics import (
     mean_of,
     median,
     paired_seconds,
+    peak_memory_mb,
     repeats_keyword,
     wilson,
 )
@@ -170,6 +171,7 @@ def evaluate(
         "sampling": "nucleus 0.95, temperature 0.8, at most 24 tokens",
         "judge": "the frozen expert itself, each sample alone in its context: not independent",
         "evaluation_minutes": round((perf_counter() - start) / 60, 1),
+        "peak_memory_mb": round(peak_memory_mb()),
         "seed": seed,
         "recipe": recipe,
         "machine": machine(),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -171,20 +173,32 @@ def test_a_writer_that_fails_leaves_nothing_and_the_next_one_succeeds(
     assert len(features(expert, corpus, frame)) == len(corpus)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_killed_writer_leaves_no_folder_that_looks_whole(
-    expert: Expert, frame: Frame, corpus: Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def killed(*args: Any, **kwargs: Any) -> None:
-        os.kill(os.getpid(), 9)
+# a process of its own: a fork of one that has computed with several threads may wait for them for ever
+WRITER = """
+import os, signal, sys
+from types import SimpleNamespace
+import torch
+from datasets import Dataset
+from auxlib import features
 
-    if (child := os.fork()) == 0:
-        monkeypatch.setattr(Dataset, "save_to_disk", killed)
-        features(expert, corpus, frame)
-        os._exit(1)
-    assert os.waitpid(child, 0)[1] == 9
+expert = SimpleNamespace(fingerprint="f", model=SimpleNamespace(dtype=torch.float32), unembedding=torch.zeros(5, 2))
+row = {"text": "a b", "keywords": ["b"], "token_ids": [1], "hidden": [0.0, 0.0], "rest": [0.0], "log_z": [0.0]}
+features._feature_rows = lambda *options: iter([row])
+if "killed" in sys.argv:
+    Dataset.save_to_disk = lambda *options: os.kill(os.getpid(), signal.SIGKILL)
+corpus = Dataset.from_list([{"text": "a b", "keywords": ["b"]}])
+print(len(features.cache_features(expert, corpus, features.Frame((0,), 1))))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a signal that cannot be caught")
+def test_a_killed_writer_leaves_no_folder_that_looks_whole(cache: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", WRITER, "killed"], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert folders(cache), "it had begun"
     assert all(name.startswith(".") for name in folders(cache))
-    assert len(features(expert, corpus, frame)) == len(corpus)
+    next_one = subprocess.run([sys.executable, "-c", WRITER], capture_output=True, text=True)
+    assert next_one.stdout == "1\n", next_one.stderr
     assert len(folders(cache)) == 1, "the killed one's leavings are swept away"
 
 
