@@ -14,9 +14,12 @@ from auxlib.recipes import QUICK, SHIPPED, Recipe, material, shipped, train, wri
 
 def generate_command(args: Namespace) -> int:
     """Print n sentences around a keyword."""
-    from auxlib.keywords import contains_keyword
+    from auxlib.keywords import check_keyword, contains_keyword
+    from auxlib.product import as_weight
     from auxlib.tuned import AuxiliaryTunedLM
 
+    check_keyword(args.keyword)  # before seconds are spent on loading
+    as_weight(args.weight, args.n)
     model = AuxiliaryTunedLM.from_pretrained(args.checkpoint) if args.checkpoint else shipped()
     texts = write_sentences(
         model, [args.keyword] * args.n, weight=args.weight, seed=args.seed,

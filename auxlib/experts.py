@@ -8,6 +8,8 @@ off, and a fingerprint of its weights to prove it. Its final hidden states are t
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,8 +90,10 @@ def load_expert(
     options = {"pretrained_model_name_or_path": source.as_posix()}
     if source.suffix == ".gguf":
         options = _gguf_options(source)
+    dtype = dtype or best_dtype(device)
     try:
-        model = AutoModelForCausalLM.from_pretrained(**options, dtype=dtype or best_dtype(device), use_safetensors=True)
+        with _without_bars() if source.is_dir() else nullcontext():  # a download may well show how far it is
+            model = AutoModelForCausalLM.from_pretrained(**options, dtype=dtype, use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(**{k: v for k, v in options.items() if k != "quantization_config"})
     except OSError as error:
         raise AssetError(
@@ -97,6 +101,20 @@ def load_expert(
             "a folder with config.json and safetensors, a .gguf file or, with a network, a Hugging Face id."
         ) from error
     return Expert(freeze(model).to(device), tokenizer, str(reference), fingerprint(model))
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """No progress bar for a load that takes a second."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def freeze(model: nn.Module) -> nn.Module:
