@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auxlib.keywords import INSIDE, NO_PIECE, Progress, State
+from auxlib.keywords import INSIDE, MAX_PIECES, NO_PIECE, Progress, State
 from auxlib.parts import Parts
 
 
@@ -134,7 +134,7 @@ class AuxiliaryModel(nn.Module):
         self.read = nn.Linear(expert_width, width) if config.reads == "hidden" else nn.Embedding(vocabulary, width)
         self.read_piece = nn.Linear(expert_width, width)
         self.position = nn.Embedding(config.max_position, width)
-        self.piece_position = nn.Embedding(16, width)
+        self.piece_position = nn.Embedding(MAX_PIECES, width)
         self.nothing = nn.Parameter(torch.zeros(width))  # what cross-attention finds when no keyword is given
         if config.progress:
             self.state = nn.Embedding(len(State), width)
