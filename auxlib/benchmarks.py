@@ -1,4 +1,5 @@
-"""How fast is it, as a ratio from one run? Two things in turn, A B A B, so that a noisy machine is noisy for both."""
+"""How fast is it? As a ratio from one run where there are two things to compare: in turn, A B A B, so that a noisy
+machine is noisy for both."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from auxlib.features import normalisers, read_preamble, read_texts
 from auxlib.metrics import machine, median
 from auxlib.recipes import QUICK, material, shipped
 from auxlib.training import FeatureCollator, FeatureLoss
+from auxlib.worlds.storyland import Storyland
 
 
 def decode() -> dict[str, Any]:
@@ -47,3 +49,23 @@ def train(batch_size: int = 32, rounds: int = 5) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "machine": machine(),
     }
+
+
+def storyland(prefixes: int = 1000, rounds: int = 5) -> dict[str, Any]:
+    """Seconds on one thread for exact keyword log-odds: the first time in a world, with its tables, and again."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    spent: dict[str, list[float]] = {"load": [], "first": [], "again": []}
+    for seed in range(rounds):
+        start = perf_counter()
+        world = Storyland.load()
+        spent["load"].append(perf_counter() - start)
+        token_ids = world.sample(prefixes, torch.Generator().manual_seed(seed))
+        keyword_ids = world.draw_keywords(token_ids, torch.Generator().manual_seed(seed))
+        for name in ("first", "again"):
+            start = perf_counter()
+            world.keyword_log_odds(token_ids[:, :6], keyword_ids)
+            spent[name].append(perf_counter() - start)
+    torch.set_num_threads(threads)
+    seconds = {f"seconds_{name}": round(median(times), 4) for name, times in spent.items()}
+    return {**seconds, "prefixes": prefixes, "states": len(world.automaton.step), "threads": 1, "machine": machine()}

@@ -34,7 +34,11 @@ def generate_command(args: Namespace) -> int:
 
 
 def train_command(args: Namespace) -> int:
-    """Train an auxiliary and save it with its receipt."""
+    """Train what the course ships, the auxiliary or Storyland's language model, and save it with its receipt."""
+    return _train_story_lm(args) if args.what == "storyland-lm" else _train_auxiliary(args)
+
+
+def _train_auxiliary(args: Namespace) -> int:
     recipe = recipe_for(args.profile, args.seed)
     stuff = material(recipe)
     print(f"{len(stuff.train)} sentences, support of {len(stuff.support)} tokens, expert {stuff.expert.fingerprint}")
@@ -45,6 +49,29 @@ def train_command(args: Namespace) -> int:
     curve = {"steps": run.steps, "losses": run.losses, **model.receipt}
     save_result(data_dir() / "results" / args.profile / "real_training.json", curve)
     print(f"dev {run.dev_loss:.3f} nats/token after {run.minutes:.1f} minutes; saved in {out}")
+    return 0
+
+
+def _train_story_lm(args: Namespace) -> int:
+    import torch
+    from transformers import __version__
+
+    from auxlib.worlds.story_lm import SHIPPED_LM, lm_nll, train_story_lm, word_tokenizer
+    from auxlib.worlds.storyland import Storyland
+
+    world, sentences = Storyland.load(), 2_560 if args.profile == "quick" else 60_000
+    model = train_story_lm(world, sentences, seed=args.seed)
+    unseen = world.sample(5_000, torch.Generator().manual_seed(args.seed + 1))
+    receipt = {
+        "command": f"python -m auxlib train storyland-lm --profile {args.profile} --seed {args.seed}",
+        "sentences": sentences, "nll": round(lm_nll(model, unseen), 4), "entropy_rate": round(world.entropy_rate, 4),
+        "versions": {"torch": torch.__version__.partition("+")[0], "transformers": __version__},
+    }  # fmt: skip
+    out = Path(args.out) if args.out else data_dir() / "checkpoints" / SHIPPED_LM
+    model.save_pretrained(out)
+    word_tokenizer(world).save_pretrained(out)
+    save_result(out / "receipt.json", receipt)
+    print(f"{receipt['nll']:.3f} nats/token, the truth has {receipt['entropy_rate']:.3f}; saved in {out}")
     return 0
 
 
@@ -73,10 +100,10 @@ def evaluate_command(args: Namespace) -> int:
 
 
 def bench_command(args: Namespace) -> int:
-    """Print a ratio from one run: decoding against the frozen model, or an epoch with against without the cache."""
+    """Print how fast it is: decoding against the frozen model, training with against without the cache, Storyland."""
     from auxlib import benchmarks
 
-    known = {"decode": benchmarks.decode, "train": benchmarks.train}
+    known = {"decode": benchmarks.decode, "train": benchmarks.train, "storyland": benchmarks.storyland}
     if args.what not in known:
         raise CourseError(f"unknown benchmark {args.what!r}; known are {', '.join(known)}.")
     figures = known[args.what]()

@@ -1,4 +1,7 @@
-"""The identities of the course, each by enumeration, each with a negative control where one exists."""
+"""The identities of the course, each by enumeration, each with a negative control where one exists.
+
+The world itself is the referee here; ``tests/identities`` checks it, and every other identity, by sums written out.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +111,7 @@ def test_a_wrong_question_gets_a_sentence() -> None:
 
 
 @pytest.mark.parametrize(("world", "condition"), cases())
-def test_i0_the_base_rate_is_the_average_over_whole_texts(
+def test_i00_the_base_rate_is_the_average_over_whole_texts(
     world: LetterWorld, condition: Callable[[str], float]
 ) -> None:
     h = world.posterior(condition)
@@ -117,7 +120,7 @@ def test_i0_the_base_rate_is_the_average_over_whole_texts(
 
 
 @pytest.mark.parametrize(("world", "condition"), cases())
-def test_i1_i3_added_logits_are_bayes_and_log_z_is_what_is_known_so_far(
+def test_i01_i03_added_logits_are_bayes_and_log_z_is_what_is_known_so_far(
     world: LetterWorld, condition: Callable[[str], float]
 ) -> None:
     h, truth = world.posterior(condition), world.conditional(condition)
@@ -134,7 +137,7 @@ def test_i1_i3_added_logits_are_bayes_and_log_z_is_what_is_known_so_far(
 
 
 @pytest.mark.parametrize(("world", "condition"), cases())
-def test_i2_the_steps_multiply_to_the_posterior_over_texts(
+def test_i02_the_steps_multiply_to_the_posterior_over_texts(
     world: LetterWorld, condition: Callable[[str], float]
 ) -> None:
     h, truth = world.posterior(condition), world.conditional(condition)
@@ -151,7 +154,7 @@ def total(world: LetterWorld, phi: dict[str, Tensor], text: str) -> float:
 
 
 @pytest.mark.parametrize("world", WORLDS)
-def test_i4_a_myopic_shift_is_not_conditioning_and_i4b_looking_ahead_repairs_it(world: LetterWorld) -> None:
+def test_i04_i04b_a_myopic_shift_is_not_conditioning_and_looking_ahead_repairs_it(world: LetterWorld) -> None:
     phi = potentials(world, seed=100)
     energy = torch.tensor([total(world, phi, text) for text in world.texts], dtype=torch.float64)
     wanted = (world.log_prob(world.texts) + energy).softmax(-1)
@@ -164,7 +167,7 @@ def test_i4_a_myopic_shift_is_not_conditioning_and_i4b_looking_ahead_repairs_it(
     assert close(ahead, wanted)
 
 
-def test_i4_the_two_agree_when_log_z_is_the_same_for_every_prefix() -> None:
+def test_i04_the_two_agree_when_log_z_is_the_same_for_every_prefix() -> None:
     world, shift = LetterWorld.iid("abc", 4, torch.tensor([0.2, 0.5, 0.3])), normal(3, seed=1)
     phi = dict.fromkeys(world.prefixes, shift)
     energy = torch.tensor([total(world, phi, text) for text in world.texts], dtype=torch.float64)
@@ -172,7 +175,7 @@ def test_i4_the_two_agree_when_log_z_is_the_same_for_every_prefix() -> None:
     assert close(local, (world.log_prob(world.texts) + energy).softmax(-1))
 
 
-def test_i5_a_constant_per_row_is_invisible_in_value_gradient_and_curvature() -> None:
+def test_i05_a_constant_per_row_is_invisible_in_value_gradient_and_curvature() -> None:
     lm_logits, aux_logits, target = normal(4, seed=1), normal(4, seed=2).requires_grad_(), torch.tensor(2)
 
     def loss(aux: Tensor) -> Tensor:
@@ -202,7 +205,7 @@ def conditional_nll(world: LetterWorld, given: list[Callable[[str], float]]) -> 
 
 
 @pytest.mark.parametrize("world", WORLDS)
-def test_i7_conditioning_can_gain_the_mutual_information_and_no_more(world: LetterWorld) -> None:
+def test_i07_conditioning_can_gain_the_mutual_information_and_no_more(world: LetterWorld) -> None:
     given = choices(world, 4, seed=11)
     ceiling = world.mutual_information(given)
     gain = world.entropy_rate * world.T - conditional_nll(world, given)
@@ -213,7 +216,7 @@ def test_i7_conditioning_can_gain_the_mutual_information_and_no_more(world: Lett
     assert close(world.mutual_information(uninformative), 0.0)
 
 
-def test_i7b_a_wrong_base_adds_its_own_distance_to_the_gain() -> None:
+def test_i07b_a_wrong_base_adds_its_own_distance_to_the_gain() -> None:
     world, base = WORLDS[0], LetterWorld.random("abc", 4, seed=99)
     given = choices(world, 3, seed=5)
     base_nll = -float((world.probs * base.log_prob(base.texts)).sum())
@@ -237,13 +240,13 @@ def mean(weight: float) -> float:
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 1.0, 2.0, 3.0])
-def test_i8a_the_dial_interpolates_geometrically(weight: float) -> None:
+def test_i08a_the_dial_interpolates_geometrically(weight: float) -> None:
     geometric = tilted(0.0) ** (1 - weight) * tilted(1.0) ** weight
     assert close(tilted(weight), geometric / geometric.sum())
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.7, 1.0, 2.5])
-def test_i8b_the_expected_auxiliary_score_rises_at_the_rate_of_its_variance(weight: float) -> None:
+def test_i08b_the_expected_auxiliary_score_rises_at_the_rate_of_its_variance(weight: float) -> None:
     lam = torch.tensor(weight, dtype=torch.float64, requires_grad=True)
     p = combine(LM[None], [(lam, AUX[None])])[0].softmax(-1)
     (slope,) = torch.autograd.grad((p * AUX).sum(), lam)
@@ -253,12 +256,12 @@ def test_i8b_the_expected_auxiliary_score_rises_at_the_rate_of_its_variance(weig
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0, 2.5])
-def test_i8c_the_drift_is_the_score_minus_log_z(weight: float) -> None:
+def test_i08c_the_drift_is_the_score_minus_log_z(weight: float) -> None:
     log_z = (LM.log_softmax(-1) + weight * AUX).logsumexp(-1)
     assert close(kl(tilted(weight).log(), tilted(0.0).log()), weight * mean(weight) - float(log_z))
 
 
-def test_i8d_the_product_is_the_best_trade_of_score_against_drift() -> None:
+def test_i08d_the_product_is_the_best_trade_of_score_against_drift() -> None:
     def value(q: Tensor) -> float:
         return float((q * AUX).sum() - kl(q.log(), tilted(0.0).log()))
 
@@ -267,7 +270,7 @@ def test_i8d_the_product_is_the_best_trade_of_score_against_drift() -> None:
     assert all(value(q) < value(tilted(1.0)) for q in rivals)
 
 
-def test_i8_a_dial_other_than_one_is_not_the_same_dial_on_whole_texts() -> None:
+def test_i08_i04_a_dial_other_than_one_is_not_the_same_dial_on_whole_texts() -> None:
     world = WORLDS[0]
     h = world.posterior(noisy(world.contains("c"), 0.1))
     for weight, agrees in [(0.0, True), (1.0, True), (2.0, False)]:
@@ -278,7 +281,7 @@ def test_i8_a_dial_other_than_one_is_not_the_same_dial_on_whole_texts() -> None:
         assert (0.5 * float((by_step - by_text).abs().sum()) < EXACT) == agrees
 
 
-def test_i9_temperature_before_and_after_the_sum_differ() -> None:
+def test_i09_temperature_before_and_after_the_sum_differ() -> None:
     after, before = ((LM + AUX) / 2).softmax(-1), (LM / 2 + AUX).softmax(-1)
     assert float((after - before).abs().max()) > 1e-3
     assert close(after, (LM / 2 + AUX / 2).softmax(-1))  # it does commute when both experts are cooled
