@@ -24,17 +24,14 @@ if TYPE_CHECKING:
 Numbers: TypeAlias = Sequence[float] | Tensor
 Names: TypeAlias = Sequence[str]
 Lines: TypeAlias = Mapping[str, tuple[Numbers, Numbers]]
+Groups: TypeAlias = Mapping[str, Numbers]
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 HATCHES = ("", "///", "...", "xx", "\\\\\\", "++", "oo")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)), (0, (8, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-WIDTH, HEIGHT, PANEL, DPI = (
-    6.4,
-    3.0,
-    1.8,
-    100,
-)  # inches: of all figures, of single ones, of a stacked panel; dots per inch
+WIDTH, HEIGHT, PANEL = 6.4, 3.0, 1.8  # inches: of all figures, of single ones, of a stacked panel
+DPI = 100
 STYLE = {
     "figure.facecolor": "white",
     "axes.facecolor": "white",
@@ -62,22 +59,40 @@ class Picture:
         return data, {"image/png": {"alt": self.alt}}
 
 
-def bars(
-    groups: Mapping[str, Numbers], labels: Names, title: str, ylabel: str = "probability", xlabel: str = ""
-) -> Picture:
+def bars(groups: Groups, labels: Names, title: str, ylabel: str = "probability", xlabel: str = "") -> Picture:
     """Bars side by side: ``groups[name]`` holds one number for each label, at most seven groups."""
     heights = {name: list(map(float, values)) for name, values in groups.items()}
-    width = 0.8 / len(groups)
 
     def paint(axes: list[Axes]) -> None:
-        for i, (name, values) in enumerate(heights.items()):
-            places = [j + (i - (len(groups) - 1) / 2) * width for j in range(len(labels))]
-            axes[0].bar(places, values, width, label=name, color=COLORS[i], hatch=HATCHES[i], edgecolor="white")
-        axes[0].set_xticks(range(len(labels)), labels)
+        _bars(axes[0], heights, labels)
         _label(axes[0], xlabel, ylabel, legend=len(groups) > 1)
 
     said = [f"{name}: {_each(labels, values)}." for name, values in heights.items()]
     return _picture(paint, title, [f"Bars, {ylabel}.", *said])
+
+
+def sheet(frames: Sequence[Sequence[Groups]], rows: Names, columns: Names, labels: Names, title: str) -> Picture:
+    """Small multiples: bars as in `bars` for every row and column, ``frames[row][column]``; all axes end at 1."""
+    cells = [
+        (row, column, {name: list(map(float, values)) for name, values in frames[i][j].items()})
+        for i, row in enumerate(rows)
+        for j, column in enumerate(columns)
+    ]
+
+    def paint(axes: list[Axes]) -> None:
+        for i, (ax, (row, column, heights)) in enumerate(zip(axes, cells, strict=True)):
+            _bars(ax, heights, labels)
+            ax.set(ylim=(0, 1), title=column if i < len(columns) else None)
+            ax.set_ylabel("" if i % len(columns) else f"{row}\nprobability")
+        if len(cells[0][2]) > 1:
+            axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+
+    said = [
+        f"{row}, {column}{f', {name}' if len(heights) > 1 else ''}: {_each(labels, values)}."
+        for row, column, heights in cells
+        for name, values in heights.items()
+    ]
+    return _picture(paint, title, ["Bars, probability.", *said], len(rows), len(columns))
 
 
 def curves(
@@ -158,19 +173,32 @@ def histogram(values: Numbers, xlabel: str, title: str, bins: int = 20) -> Pictu
     return _picture(paint, title, [f"Histogram of {xlabel}.", said])
 
 
-def _picture(paint: Callable[[list[Axes]], None], title: str, said: Sequence[str], panels: int = 1) -> Picture:
-    """Draw on a fresh figure under our own style, and put the title before the words."""
+def _picture(
+    paint: Callable[[list[Axes]], None], title: str, said: Sequence[str], panels: int = 1, columns: int = 1
+) -> Picture:
+    """Draw ``panels x columns`` axes on a fresh figure under our own style, and put the title before the words."""
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, max(HEIGHT, PANEL * panels)), dpi=DPI, layout="constrained")
-        axes = list(figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0])
+        axes = list(figure.subplots(panels, columns, sharex=True, sharey=columns > 1, squeeze=False).flat)
         paint(axes)
-        axes[0].set_title(textwrap.fill(title, 76))
+        if axes[0].get_title("left"):  # the axes have titles of their own
+            figure.suptitle(textwrap.fill(title, 76), x=0.01, ha="left", fontsize=STYLE["axes.titlesize"])
+        else:
+            axes[0].set_title(textwrap.fill(title, 76))
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
     return Picture(buffer.getvalue(), " ".join([title.rstrip(".") + ".", *said]))
+
+
+def _bars(ax: Axes, heights: Mapping[str, Sequence[float]], labels: Names) -> None:
+    width = 0.8 / len(heights)
+    for i, (name, values) in enumerate(heights.items()):
+        places = [j + (i - (len(heights) - 1) / 2) * width for j in range(len(labels))]
+        ax.bar(places, values, width, label=name, color=COLORS[i], hatch=HATCHES[i], edgecolor="white")
+    ax.set_xticks(range(len(labels)), labels)
 
 
 def _label(ax: Axes, xlabel: str, ylabel: str, legend: bool = False) -> None:
