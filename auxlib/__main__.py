@@ -70,7 +70,8 @@ def _model_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     generate.add_argument("--seed", type=int, default=0)
     generate.add_argument("--checkpoint", type=Path, help="a trained auxiliary; the shipped one by default")
 
-    train = add("train", _later("train_command"), "train an auxiliary for the frozen expert")
+    train = add("train", _later("train_command"), "train what the course ships: an auxiliary, or Storyland's expert")
+    train.add_argument("what", nargs="?", choices=("wordnet-keyword", "storyland-lm"), default="wordnet-keyword")
     train.add_argument("--out", type=Path, help="folder for the checkpoint; the shipped one's by default")
     train.add_argument("--profile", choices=("quick", "full"), default="quick")
     train.add_argument("--seed", type=int, default=0)
@@ -81,8 +82,8 @@ def _model_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     evaluate.add_argument("--seed", type=int, default=0)
     evaluate.add_argument("--out", type=Path, help="JSON file for the results")
 
-    bench = add("bench", _later("bench_command"), "time decoding or training on this machine")
-    bench.add_argument("what", choices=("decode", "train"))
+    bench = add("bench", _later("bench_command"), "time decoding, training or exact posteriors on this machine")
+    bench.add_argument("what", choices=("decode", "train", "storyland"))
     bench.add_argument("--out", type=Path, help="JSON file for the figures")
 
 
@@ -130,11 +131,9 @@ def _run(args: argparse.Namespace) -> int:
             print(f"        {done.error}", file=sys.stderr)
     page = write_page(course, args.profile)
     failed = sum(done.error is not None for done in outcomes)
-    spent, budget = sum(done.seconds for done in outcomes), sum(row.quick_seconds for row in rows)
-    print(f"{len(outcomes) - failed} passed, {failed} failed; {spent:.0f} s of notebook time", end="")
-    print(
-        f", budget {budget} s" if args.profile == "quick" else "", f"\nexecuted notebooks: {page.parent}\npage: {page}"
-    )
+    spent = sum(done.seconds for done in outcomes)
+    print(f"{len(outcomes) - failed} passed, {failed} failed; {spent:.0f} s of notebook time")
+    print(f"executed notebooks: {page.parent}\npage: {page}")
     if table := headline(course.root):
         print(f"\nHeadline results of a recorded full run\n{as_text(table)}")
     return int(failed > 0)
@@ -143,6 +142,7 @@ def _run(args: argparse.Namespace) -> int:
 def _notebooks(args: argparse.Namespace) -> int:
     from auxlib.course.build import build, check
     from auxlib.course.readme import path_of, render
+    from auxlib.course.receipts import keep_receipts
     from auxlib.course.run import run
     from auxlib.course.table import load_course
 
@@ -156,10 +156,12 @@ def _notebooks(args: argparse.Namespace) -> int:
         return int(bool(stale))
     written = build(course, rows)
     if args.execute:
-        failed = [done for done in run(course, rows, "quick") if done.error]
+        outcomes = run(course, rows, "quick")
+        failed = [done for done in outcomes if done.error]
         print("\n".join(f"{done.slug}: {done.error}" for done in failed), file=sys.stderr, end="\n" if failed else "")
         if failed:
             return 1
+        keep_receipts(course, outcomes)
         written = build(course, rows, executed=course.build_dir("quick"))
     path_of(course).write_text(render(course), encoding="utf-8")
     print("\n".join(f"wrote {path.relative_to(course.root)}" for path in [*written, path_of(course)]))

@@ -20,6 +20,8 @@ import nbformat
 import pytest
 from nbval.plugin import IPyNbCell, IPyNbFile, coalesce_streams
 
+from .summary import Summary
+
 if TYPE_CHECKING:
     from auxlib.auxiliary import AuxiliaryConfig
     from auxlib.experts import Expert
@@ -48,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # a plugin of its own: pytest asks a conftest's collection hooks only about files below it
     if config.getoption("--replay"):
         config.pluginmanager.register(Replay(), "replay")
+    config.pluginmanager.register(Summary(), "course-summary")
 
 
 class Replay:

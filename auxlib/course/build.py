@@ -16,11 +16,14 @@ import nbformat
 from nbformat import NotebookNode
 
 from auxlib.assets import describe
+from auxlib.course.exercises import fill_tasks
 from auxlib.course.outputs import tags, with_outputs
+from auxlib.course.receipts import load_receipts
 from auxlib.course.table import Course, Notebook
 from auxlib.errors import CourseError
 
 BEGIN, END, STUB = "# SOLUTION", "# END", "...  # your code here"
+SHOWN = 3  # differences of one notebook; an inserted cell moves all that follow
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -28,7 +31,7 @@ METADATA = {
 
 
 def generate(course: Course, row: Notebook) -> NotebookNode:
-    """The worked notebook without outputs: header filled in, ids from slug and position, nothing else in metadata."""
+    """The worked notebook without outputs: header and tasks filled in, ids from slug and position, bare metadata."""
     path = course.source(row.slug)
     if not path.is_file():
         raise CourseError(f"{path} is missing; course.toml lists {row.slug}, so its source must be there.")
@@ -37,6 +40,7 @@ def generate(course: Course, row: Notebook) -> NotebookNode:
     if len(headers) != 1 or headers[0].cell_type != "markdown":
         raise CourseError(f'{path}: expected one cell `# %% [markdown] tags=["header"]`, found {len(headers)}.')
     headers[0].source = header(course, row)
+    fill_tasks(notebook.cells, row, path)
     for index, cell in enumerate(notebook.cells):
         cell.id = hashlib.sha256(f"{row.slug}/{index}".encode()).hexdigest()[:8]
         cell.source = cell.source.rstrip()
@@ -52,8 +56,9 @@ def header(course: Course, row: Notebook) -> str:
         f"**Notebook {row.number:02d}** · world: {row.world} · about {row.minutes} minutes to read and do",
         f"**Before this**: {', '.join(before) or 'nothing'}",
         f"**Needs**: {'; '.join(needs) or 'no model and no data'}",
-        f"**Runs in** less than {row.quick_seconds} s on two CPU cores (profile `quick`)",
     ]
+    if receipt := load_receipts(course).get(row.slug):
+        facts.append(f"**Runs in** {receipt.in_words()} (profile `quick`, two cores)")
     goals = "\n".join(f"- {goal}" for goal in row.objectives)
     return f"# {row.title}\n\n" + "  \n".join(facts) + f"\n\nAfter this notebook you can\n\n{goals}"
 
@@ -115,9 +120,12 @@ def build(course: Course, rows: list[Notebook], executed: Path | None = None) ->
 
 def check(course: Course, rows: list[Notebook]) -> list[str]:
     """Every difference between what the sources generate and the notebooks on disk; outputs are not looked at."""
-    found = [f"{course.source(row.slug)} is missing" for row in rows if not course.source(row.slug).is_file()]
-    for row in (row for row in rows if course.source(row.slug).is_file()):
-        found += [line for path, fresh in twins(course, row).items() for line in _differences(fresh, path)]
+    found = []
+    for row in rows:
+        try:
+            found += [line for path, fresh in twins(course, row).items() for line in _differences(fresh, path)]
+        except CourseError as error:  # one broken source does not hide the others
+            found.append(str(error))
     known = {row.slug for row in course.notebooks}
     files = [path for kind in ("src/*.py", "*.ipynb", "assignments/*.ipynb") for path in course.folder.glob(kind)]
     return found + [f"{path} is not in course.toml" for path in files if path.stem not in known]
@@ -135,7 +143,7 @@ def _differences(want: NotebookNode | None, path: Path) -> list[str]:
         wrong += [
             f"{path}: cell {index} ({new.id}): {key} differs" for key, (ours, fresh) in pairs.items() if ours != fresh
         ]
-    return wrong
+    return wrong if len(wrong) <= SHOWN else [*wrong[:SHOWN], f"{path}: {len(wrong) - SHOWN} more differences"]
 
 
 def _write(notebook: NotebookNode, path: Path) -> None:

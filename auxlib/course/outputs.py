@@ -17,6 +17,7 @@ def tags(cell: NotebookNode) -> list[str]:
 
 def with_outputs(fresh: NotebookNode, executed: NotebookNode) -> NotebookNode:
     """Copy normalised outputs from an executed notebook, provided that it ran this very code; else leave none."""
+    executed = without_widgets(executed)
     ran = [cell for cell in executed.cells if cell.cell_type == "code" and "injected-parameters" not in tags(cell)]
     code = [cell for cell in fresh.cells if cell.cell_type == "code"]
     if [cell.source for cell in ran] == [cell.source for cell in code]:
@@ -26,14 +27,22 @@ def with_outputs(fresh: NotebookNode, executed: NotebookNode) -> NotebookNode:
     return fresh
 
 
+def without_widgets(executed: NotebookNode) -> NotebookNode:
+    """Remove live widgets in place: what stays, a picture or a text, is what a page without a kernel can show."""
+    executed.metadata.pop("widgets", None)
+    for output in (output for cell in executed.cells for output in cell.get("outputs", [])):
+        for kind in [kind for kind in output.get("data", {}) if "widget" in kind]:
+            del output.data[kind]
+    return executed
+
+
 def _normal(output: NotebookNode, count: int) -> NotebookNode:
-    """Text always, images while they are small, widget state never; the output itself stays, or nothing compares."""
+    """Text always, images while they are small; the output itself stays, or nothing compares."""
     output = nbformat.from_dict(output)
     if "execution_count" in output:
         output.execution_count = count
-    for kind in list(output.get("data", {})):
-        heavy = kind.startswith("image/") and len(output.data[kind]) * 3 / 4 > MAX_IMAGE_KB * 1000
-        if heavy or "widget" in kind:
+    for kind in [kind for kind in output.get("data", {}) if kind.startswith("image/")]:
+        if len(output.data[kind]) * 3 / 4 > MAX_IMAGE_KB * 1000:
             del output.data[kind]
     return output
 

@@ -9,9 +9,19 @@ from string import Template
 from typing import Any
 
 from auxlib.course.headline import headline
+from auxlib.course.outputs import without_widgets
+from auxlib.course.receipts import Receipt, load_receipts
 from auxlib.course.table import Course, Notebook
 
-MAP = ["", "Notebook", "World", "Minutes", "Needs", "Ran in"]
+# nbconvert's page drops the words that an image brings along; this block keeps them
+TEMPLATE = """{% extends "lab/index.html.j2" %}
+{% block data_png scoped %}
+<div class="jp-RenderedImage jp-OutputArea-output">
+<img src="data:image/png;base64,{{ output.data["image/png"] }}"
+ alt="{{ (output | get_metadata("alt", "image/png") or "") | escape_html }}">
+</div>
+{% endblock %}"""
+MAP = ["", "Notebook", "World", "Minutes", "Exercises", "Needs", "Ran in"]
 
 
 def as_text(rows: list[dict[str, Any]]) -> str:
@@ -23,14 +33,15 @@ def as_text(rows: list[dict[str, Any]]) -> str:
 
 def write_page(course: Course, profile: str) -> Path:
     """Write ``index.html`` and one HTML per notebook of the last run into ``build/<profile>/``; returns the index."""
+    import nbformat
     from nbconvert import HTMLExporter
 
     folder = course.build_dir(profile)
     receipt = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    exporter = HTMLExporter()  # formulas ask a CDN for MathJax; without a network they stay readable TeX
+    exporter = HTMLExporter(raw_template=TEMPLATE)  # formulas ask a CDN for MathJax; without one they stay readable
     for executed in (folder / f"{outcome['slug']}.ipynb" for outcome in receipt["notebooks"]):
         if executed.is_file():
-            body, _ = exporter.from_filename(str(executed))
+            body, _ = exporter.from_notebook_node(without_widgets(nbformat.read(executed, 4)))
             executed.with_suffix(".html").write_text(body, encoding="utf-8")
     index = folder / "index.html"
     index.write_text(_index(course, receipt, headline(course.root)), encoding="utf-8")
@@ -39,7 +50,9 @@ def write_page(course: Course, profile: str) -> Path:
 
 def _index(course: Course, receipt: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     outcomes = {outcome["slug"]: outcome for outcome in receipt["notebooks"]}
-    tables = _table("Course map", MAP, [_map_line(row, outcomes.get(row.slug)) for row in course.notebooks])
+    usual = load_receipts(course) if receipt["profile"] == "quick" else {}
+    lines = [_map_line(row, outcomes.get(row.slug), usual.get(row.slug)) for row in course.notebooks]
+    tables = _table("Course map", MAP, lines)
     if rows:
         cells = [[escape(_cell(value)) for value in row.values()] for row in rows]
         tables += _table("Results of a full run", list(rows[0]), cells)
@@ -48,12 +61,21 @@ def _index(course: Course, receipt: dict[str, Any], rows: list[dict[str, Any]]) 
     return Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8")).substitute(receipt | facts)
 
 
-def _map_line(row: Notebook, outcome: dict[str, Any] | None) -> list[str]:
+def _map_line(row: Notebook, outcome: dict[str, Any] | None, usual: Receipt | None) -> list[str]:
     goals = "".join(f"<li>{escape(goal)}</li>" for goal in row.objectives)
     title = f'<a href="{row.slug}.html">{escape(row.title)}</a>' if outcome else escape(row.title)
-    ran = "–" if not outcome else "failed" if outcome["error"] else f"{outcome['seconds']} s"
+    ran = "failed" if outcome and outcome["error"] else f"{outcome['seconds']} s" if outcome else "not in this run"
+    ran += f" (usually {usual.in_words()})" if usual else ""
     needs = ", ".join(row.needs) or "–"
-    return [f"{row.number:02d}", f"{title}<ul>{goals}</ul>", row.world, f"{row.minutes}", needs, ran]
+    return [
+        f"{row.number:02d}",
+        f"{title}<ul>{goals}</ul>",
+        row.world,
+        str(row.minutes),
+        str(len(row.exercises)),
+        needs,
+        ran,
+    ]
 
 
 def _table(caption: str, head: list[str], lines: list[list[str]]) -> str:

@@ -1,24 +1,27 @@
-"""Which parts of the README are generated? The course map, from the course table, and the results, from a recorded run.
+"""Which parts of the README are generated? The course map, what the tests counted, and the results of a recorded run.
 
 Each stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``; what is outside is written by hand.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 from auxlib.course.headline import RESULTS, headline, load_figures
+from auxlib.course.receipts import load_receipts
 from auxlib.course.table import Course
 from auxlib.errors import CourseError
 
+COUNTED = Path("data/results/course.json")
 SAMPLES = 8
 
 
 def render(course: Course) -> str:
     """The README as it should be."""
     text = path_of(course).read_text(encoding="utf-8")
-    blocks = {"map": _map(course)} | _recorded(course.root)
+    blocks = {"map": _map(course), "checks": _checks(course.root)} | _recorded(course.root)
     for name, block in blocks.items():
         pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
         text, found = pattern.subn(lambda marks, block=block: marks[1] + block + marks[2], text)
@@ -35,12 +38,35 @@ def path_of(course: Course) -> Path:
 
 
 def _map(course: Course) -> str:
-    lines = ["| | notebook | world | minutes | you will be able to |", "|--:|---|---|--:|---|"]
+    lines = [
+        "| | notebook | world | minutes | exercises | runs in | you will be able to |",
+        "|--:|---|---|--:|--:|--:|---|",
+    ]
+    receipts = load_receipts(course)
     for row in course.notebooks:
         link = f"[{row.title}](notebooks/{row.slug}.ipynb)"
         goals = "; ".join(row.objectives).replace("|", r"\|")  # a bare bar would open another column
-        lines.append(f"| {row.number:02d} | {link} | {row.world} | {row.minutes} | {goals} |")
+        runs = f"{receipts[row.slug].about_seconds()} s" if row.slug in receipts else "–"
+        cells = [f"{row.number:02d}", link, row.world, str(row.minutes), str(len(row.exercises)), runs, goals]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _checks(root: Path) -> str:
+    """What the last whole run of the tests counted; pytest writes the file (tests/summary.py)."""
+    path = root / COUNTED
+    if not path.is_file():
+        return "No run of the tests has been recorded yet.\n"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    rows = [
+        ("planted wrong answers rejected, each with its own message", f"{found['killed']} of {found['planted']}"),
+        ("numbers in prose that a run printed just so", f"{found['prose_numbers']}"),
+        ("images described in words", f"{found['images_with_alt']} of {found['images']}"),
+        ("cells whose output is compared with a fresh run", f"{found['compared_cells']}"),
+        ("notebooks and exercises", f"{found['notebooks']} and {found['exercises']}"),
+        ("running all notebooks with profile `quick`", f"{found['quick_seconds']} s on {found['machine']}"),
+    ]
+    return "| what | count |\n|---|--:|\n" + "".join(f"| {what} | {count} |\n" for what, count in rows)
 
 
 def _recorded(root: Path) -> dict[str, str]:

@@ -23,6 +23,7 @@ from typing import Any
 import nbformat
 
 from auxlib.course.outputs import check_executed, tags
+from auxlib.course.receipts import load_receipts, longest_first
 from auxlib.course.table import Course, Notebook, load_profile
 from auxlib.errors import CourseError
 
@@ -52,7 +53,7 @@ def run(course: Course, rows: list[Notebook], profile: str, jobs: int = 2, threa
     folder.mkdir(parents=True, exist_ok=True)
     threads = threads or max(1, (os.cpu_count() or 1) // jobs)
     todo = {}
-    for row in sorted(rows, key=lambda row: -row.quick_seconds):  # the longest first, so that none is left over
+    for row in longest_first(rows, load_receipts(course)):
         source, parameters = course.built(row.slug), settings.parameters(row.slug)
         check_parameters(source, parameters)
         target = folder / source.name

@@ -1,6 +1,6 @@
 """What is in the course? One table, ``notebooks/course.toml``, and one file of parameters per profile.
 
-Headers, map, page and runner all read these, so a title, a budget or a prerequisite is written down once.
+Headers, map, page and runner all read these, so a title, an exercise or a prerequisite is written down once.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ class Notebook:
     prerequisites: list[str]  # slugs of earlier notebooks
     minutes: int  # reading and doing, for a person
     needs: list[str]  # names of assets (auxlib.assets.ASSETS)
-    quick_seconds: int  # budget of one run with profile quick on two CPU cores
     exercises: list[Exercise] = field(default_factory=list)
 
 

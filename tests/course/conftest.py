@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -21,7 +22,7 @@ objectives = ["do one thing"]
 prerequisites = []
 minutes = 5
 needs = []
-quick_seconds = 10
+exercises = [{exercises}]
 """
 HEAD = '# %% [markdown] tags=["header"]\n\n# %% tags=["parameters"]\nPROFILE = "quick"\nSTEPS = 3\n\n'
 ECHO = '# %% tags=["nbval-check-output"]\nprint(f"profile: {PROFILE}")\n\n'
@@ -30,16 +31,33 @@ PROFILE = "cell_timeout: 60\nshared: {PROFILE: quick}\n"
 MakeCourse = Callable[..., Course]
 
 
+@pytest.fixture
+def replay(request: pytest.FixtureRequest) -> Path:
+    """The folder of the latest run, for tests that look at it."""
+    folder = request.config.getoption("--replay")
+    if folder is None:
+        pytest.skip("needs a run: --replay build/quick")
+    return Path(folder)
+
+
 @pytest.fixture(scope="session")
 def make_course() -> MakeCourse:
-    """Write a course into a folder: slug → source. Notebooks are built unless ``built`` is False."""
+    """Write a course into a folder: slug → source, and slug → exercises in TOML. Built unless ``built`` is False."""
 
-    def make(root: Path, sources: dict[str, str], profile: str = PROFILE, built: bool = True) -> Course:
+    def make(
+        root: Path,
+        sources: dict[str, str],
+        profile: str = PROFILE,
+        built: bool = True,
+        exercises: Mapping[str, str] = MappingProxyType({}),
+    ) -> Course:
         folder = root / "notebooks"
         (folder / "src").mkdir(parents=True)
         (folder / "profiles").mkdir()
         (folder / "profiles" / "quick.yaml").write_text(profile)
-        rows = "".join(ROW.format(slug=slug, number=int(slug[:2])) for slug in sources)
+        rows = "".join(
+            ROW.format(slug=slug, number=int(slug[:2]), exercises=exercises.get(slug, "")) for slug in sources
+        )
         (folder / "course.toml").write_text(f'title = "Tiny"\nlead = "A course for tests."\n{rows}')
         for slug, source in sources.items():
             (folder / "src" / f"{slug}.py").write_text(source)

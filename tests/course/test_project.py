@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import re
 import subprocess
 import sys
+import tokenize
 import tomllib
 from pathlib import Path
 
@@ -86,6 +89,15 @@ def test_importing_the_door_imports_no_torch(command: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_the_hints_are_read_without_transformers() -> None:
+    """``notebooks --check`` imports every room of exercises; it is to stay a matter of seconds."""
+    rooms = [f"auxlib.check.{path.stem}" for path in LIBRARY if path.parent.name == "check"]
+    code = f"import sys, importlib\n[importlib.import_module(name) for name in {rooms}]\n"
+    code += "print(sorted({'transformers', 'datasets', 'matplotlib', 'papermill'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("path", LIBRARY, ids=[path.relative_to(ROOT).as_posix() for path in LIBRARY])
 def test_each_file_is_read_in_one_sitting(path: Path) -> None:
     lines = path.read_text().splitlines()
@@ -94,8 +106,35 @@ def test_each_file_is_read_in_one_sitting(path: Path) -> None:
 
 
 def test_the_library_stays_small() -> None:
-    rooms = [path for path in LIBRARY if path.parent.name != "course"]  # what runs the notebooks is not the library
-    assert sum(len(path.read_text().splitlines()) for path in rooms) <= 4000
+    # lines of code: a docstring, a comment and a blank line make a library longer, but no heavier.
+    # What runs the notebooks and what examines answers belongs to the course and has a limit of its own.
+    of_the_course = [path for path in LIBRARY if path.parent.name in ("course", "check")]
+    course = sum(map(lines_of_code, of_the_course))
+    library = sum(map(lines_of_code, LIBRARY)) - course
+    assert library <= 4000, f"auxlib without course and check has {library} lines of code, at most 4,000"
+    assert course <= 3000, f"auxlib/course and auxlib/check have {course} lines of code, at most 3,000"
+
+
+def lines_of_code(path: Path) -> int:
+    """Lines that hold code: no docstring, no comment, nothing blank."""
+    text = path.read_text(encoding="utf-8")
+    quiet = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    tokens = [token for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type not in quiet]
+    spoken = [line for token in tokens for line in range(token.start[0], token.end[0] + 1)]
+    return len(set(spoken) - set().union(*map(_docstring, ast.walk(ast.parse(text)))))
+
+
+def _docstring(node: ast.AST) -> range:
+    if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+        return range(0)
+    first = node.body[0] if ast.get_docstring(node) is not None else None
+    return range(first.lineno, (first.end_lineno or first.lineno) + 1) if first else range(0)
+
+
+def test_a_docstring_a_comment_and_a_blank_line_are_no_code(tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    path.write_text('"""Two\nlines."""\n\n# why\ndef f() -> str:\n    """Doc."""\n    return """two\n    lines"""\n')
+    assert lines_of_code(path) == 3
 
 
 def test_doctor_reads_the_bounds_of_pyproject() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from auxlib.course.readme import path_of, render
+from auxlib.course.readme import COUNTED, path_of, render
 from auxlib.course.table import load_course
 from auxlib.errors import CourseError
 
@@ -30,6 +31,17 @@ def test_what_stands_between_the_marks_is_replaced_and_the_rest_is_kept(course) 
     fresh = render(course)
     path_of(course).write_text(re.sub(r"(<!-- begin map -->\n).*?(<!-- end map -->)", r"\1old\n\2", fresh, flags=re.S))
     assert render(course) == fresh
+
+
+def test_what_the_tests_counted_is_shown(course) -> None:
+    assert "No run of the tests has been recorded yet." in render(course)
+    counted = dict.fromkeys(("notebooks", "exercises", "planted", "killed", "compared_cells", "prose_numbers"), 7)
+    counted |= {"images": 9, "images_with_alt": 8, "quick_seconds": 231, "machine": "Linux, 2 cores"}
+    (course.root / COUNTED).parent.mkdir(parents=True)
+    (course.root / COUNTED).write_text(json.dumps(counted))
+    assert "| 7 of 7 |" in render(course)
+    assert "| images described in words | 8 of 9 |" in render(course)
+    assert "| 231 s on Linux, 2 cores |" in render(course)
 
 
 def test_a_missing_mark_is_an_error(course) -> None:

@@ -45,8 +45,9 @@ CASES = {
 def report(tmp_path_factory: pytest.TempPathFactory) -> str:
     """One pytest session over all cases, as a person would start it."""
     folder = tmp_path_factory.mktemp("replay")
-    for name in ("conftest.py", "sanitize.cfg"):
-        shutil.copy(ROOT / "tests" / name, folder)
+    shutil.copytree(
+        ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns("test_*.py", "__pycache__", "planted")
+    )
     for part in ("committed", "run"):
         (folder / part).mkdir()
     for name, (committed, executed, _) in CASES.items():
@@ -54,7 +55,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
         if executed:
             nbformat.write(executed, folder / "run" / f"{name}.ipynb")
     quiet = ["-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", str(folder), "--color=no", "-rA"]
-    command = [sys.executable, "-m", "pytest", *quiet, "committed", "--replay", "run"]
+    command = [sys.executable, "-m", "pytest", *quiet, "tests", "committed", "--replay", "run"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     return done.stdout + done.stderr
 

@@ -74,6 +74,23 @@ def test_the_page_links_what_ran_and_says_what_failed(ran) -> None:
     assert "http" not in index, "the index must be whole without a network"
 
 
+def test_the_page_shows_the_picture_behind_a_widget_and_its_description(ran) -> None:
+    executed = ran[0].build_dir("quick") / "00_good.ipynb"
+    notebook = nbformat.read(executed, 4)
+    live = {"application/vnd.jupyter.widget-view+json": {"model_id": "live1"}, "text/plain": "A dial at 1."}
+    image = {"image/png": "UE5H"}
+    alt = {"image/png": {"alt": 'A dial at "1".'}}
+    notebook.cells[-1].outputs.append(nbformat.v4.new_output("display_data", data=live | image, metadata=alt))
+    notebook.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
+    nbformat.write(notebook, executed)
+    write_page(ran[0], "quick")
+    body = executed.with_suffix(".html").read_text()
+    assert "data:image/png;base64,UE5H" in body
+    assert "alt='A dial at \"1\".'" in body, "what the picture shows reaches the page"
+    assert "live1" not in body
+    assert "widget-view" not in body
+
+
 FIGURES = {
     "accuracy": 0.912, "accuracy_ci": [0.9, 0.93], "stem_accuracy": 0.92, "base_rate": 0.004, "n_samples": 1000,
     "slor": 3.2, "slor_human": 3.1, "slor_frozen": 3.4, "train_minutes": 14.0, "decode_ratio": 1.1,
