@@ -17,6 +17,7 @@
 PROFILE = "quick"
 SEED = 0
 KEYWORD = "lantern"
+SENTENCES = 12
 
 # %%
 import re
@@ -25,6 +26,7 @@ from time import perf_counter
 import torch
 
 from auxlib import plot
+from auxlib.check import check, use
 from auxlib.errors import KeywordError, WeightError
 from auxlib.experts import fingerprint
 from auxlib.keywords import contains_keyword, encode_keyword
@@ -73,9 +75,9 @@ for name, part in sizes.items():
 print(f"trainable in the language model: {sum(p.requires_grad for p in expert.parameters())} tensors")
 
 # %% [markdown]
-# About one part in fifty, and it was trained on a CPU in minutes; notebook 07 does it before your eyes. This is
-# **Auxiliary Tuning** ([Zeldes et al. 2020](https://arxiv.org/abs/2006.16823)): leave a pre-trained model as it is,
-# and learn only what has to be *added* to its logits.
+# About one part in fifty, and it was trained on a CPU in minutes; [A real expert](07_a_real_expert.ipynb) does it
+# before your eyes. This is **Auxiliary Tuning** ([Zeldes et al. 2020](https://arxiv.org/abs/2006.16823)): leave a
+# pre-trained model as it is, and learn only what has to be *added* to its logits.
 #
 # ## λ, the dial
 #
@@ -90,7 +92,7 @@ print(f"trainable in the language model: {sum(p.requires_grad for p in expert.pa
 # 2?
 
 # %%
-weights, n = [0.0, 0.5, 1.0, 1.5, 2.0], 12
+weights, n = [0.0, 0.5, 1.0, 1.5, 2.0], SENTENCES
 rows = torch.tensor(weights).repeat_interleave(n)
 started = perf_counter()
 written = write_sentences(model, [KEYWORD] * len(rows), weight=rows, seed=SEED, batch_size=len(rows))
@@ -235,8 +237,8 @@ for start in [*grown, f"She looked at the {KEYWORD} on the table"]:
 # Before the word is there the auxiliary does two things: it raises the word, and it holds back the full stop, because
 # *a sentence that ends now can no longer keep its promise*. Once the word is written nothing presses it again, and the
 # sentence may end. Nobody wrote these rules down. They are what it takes to predict sentences of which one knows a
-# word, and notebook 02 derives them from one line of probability. (What remains afterwards is style: the auxiliary has
-# read a dictionary's example sentences, and has learned how long those are.)
+# word, and [A product of experts](02_product_of_experts.ipynb) derives them from one line of probability. (What remains
+# afterwards is style: the auxiliary has read a dictionary's example sentences, and has learned how long those are.)
 #
 # ## What this machine can do
 #
@@ -307,21 +309,16 @@ for wish in (
 # you press Shift+Enter. A wrong guess that surprises you teaches more than a right sentence that you nod at.
 #
 # Exercises look like the box below. Hints are folded: open one at a time. The cell after your function checks it and
-# says what it saw. The notebooks in `notebooks/assignments/` have a gap where the worked ones have a solution; an
-# exercise that you skip never stops the rest.
-#
-# > **Exercise 0.1 · is the word there?** · 6 minutes · difficulty 1/5 · 1 point
+# says what it saw; `check.hint("0.1")` prints a hint, if you would rather not unfold one. The notebooks in
+# `notebooks/assignments/` have a gap where the worked ones have a solution. An exercise that you skip never stops the
+# rest: the next cells go on with the reference solution, and say so.
+
+# %% [markdown] tags=["task:0.1"]
+# > **Exercise 0.1 · is the word there?**
 # >
 # > Write `contains_word(text, keyword)`: True when `text` holds `keyword` as a *whole word*, in capitals or not. No
 # > letter, digit or underscore may touch it on either side. "Lanterns" does not hold "lantern". A keyword may hold
 # > any character: "C++" is one.
-#
-# <details><summary>Hint 1</summary>Regular expressions know what a word character is: <code>\w</code>.</details>
-# <details><summary>Hint 2</summary>In a pattern "+" and "." mean something. <code>re.escape</code> takes that
-# away.</details>
-# <details><summary>Hint 3</summary><code>\b</code> is not enough after "C++": between "+" and a space there is no
-# word boundary. Ask instead that no word character stands before, <code>(?&lt;!\w)</code>, and none behind,
-# <code>(?!\w)</code>.</details>
 #
 # *What if* a sentence holds "lanterns"? You may find that good enough. Accuracy by word and accuracy by stem are two
 # figures; which one would you put on the poster?
@@ -336,18 +333,62 @@ def contains_word(text, keyword):
 
 
 # %% tags=["check:0.1", "nbval-check-output"]
-cases = [("The Lantern hung.", "lantern"), ("Two lanterns.", "lantern"), ("A magic-lantern show", "lantern")]
-cases += [("concatenate", "cat"), ("the cat's tail", "cat"), ("my_cat", "cat"), ("I write C++ here", "C++")]
-cases += [("version 1x5", "1.5"), ("He kicked the bucket", "kick the bucket"), ("", "cat"), ("LANTERN", "lantern")]
-answers = [contains_word(text, keyword) for text, keyword in cases]
-wrong = [case for case, answer in zip(cases, answers, strict=True) if answer != contains_keyword(*case)]
-if answers[0] is None:
-    print("0.1  not attempted yet")
-elif wrong:
-    text, keyword = wrong[0]
-    print(f"0.1  ✗ {text!r} and {keyword!r}: the library says {contains_keyword(text, keyword)}, yours does not")
-else:
-    print(f"0.1  ✓ agrees with the library on {len(cases)} tricky cases")
+check("0.1", contains_word)
+contains_word = use("0.1", contains_word)
+
+# %% [markdown]
+# Every tick in this notebook came from the library's version of this function. Now yours counts the same sixty
+# sentences once more.
+#
+# **Before you run**: one call of `sum` for each λ. Must the counts be those of the table above?
+
+# %%
+print("yours:   ", [sum(contains_word(text, KEYWORD) for text in at[weight]) for weight in weights])
+print("library: ", list(hits.values()))
+
+# %% [markdown] tags=["task:0.2"]
+# The second exercise asks for the λ at which a token *draws level* with another. The language model prefers `rival`;
+# the auxiliary prefers `token`. Turn the dial up from 0: at some λ their joint logits are equal, and from there on
+# `token` is the more likely one.
+#
+# > **Exercise 0.2 · the weight of a tie**
+# >
+# > Write `weight_of_a_tie(lm_logits, aux_logits, token, rival)`: both logits are `[V]`, `token` and `rival` are
+# > indices. Return the λ at which both tokens have the same joint logit, `lm_logits + λ * aux_logits`.
+#
+# *What if* the auxiliary gives both tokens the same logit? And what if 7 is added to all logits of one model?
+
+
+# %% tags=["exercise:0.2"]
+def weight_of_a_tie(lm_logits, aux_logits, token, rival):
+    """The λ at which ``token`` draws level with ``rival``: logits ``[V]`` and ``[V]`` to one number."""
+    # SOLUTION
+    return (lm_logits[rival] - lm_logits[token]) / (aux_logits[token] - aux_logits[rival])
+    # END
+
+
+# %% tags=["check:0.2", "nbval-check-output"]
+check("0.2", weight_of_a_tie)
+weight_of_a_tie = use("0.2", weight_of_a_tie)
+
+# %% [markdown]
+# Back to "She looked at the". The language model has a favourite there, and your word is a long way behind it.
+#
+# **Before you run**: at which λ will your word be as likely as the favourite? Remember where the curve rose.
+
+# %%
+favourite = next(i for i in lm_logits.topk(2).indices.tolist() if i != first_piece)
+tie = float(weight_of_a_tie(lm_logits, aux_logits, first_piece, favourite))
+behind = float(lm_logits[favourite] - lm_logits[first_piece])
+print(f"{tokenizer.decode([first_piece])!r} is {behind:.1f} nats behind {tokenizer.decode([favourite])!r} at λ = 0")
+print(f"it draws level at λ = {tie:.2f}")
+for weight in (0.0, tie, 1.0):
+    level = next_logits("She looked at the", weight).softmax(-1)
+    print(f"λ {weight:.2f}   favourite {level[favourite]:.4f}   your word {level[first_piece]:.4f}")
+
+# %% [markdown]
+# A logit says little by itself; a *difference* of two logits says which of two tokens leads, and by how much. λ moves
+# that difference along a straight line.
 
 # %% [markdown]
 # ## A map
@@ -355,12 +396,16 @@ else:
 # The course climbs one ladder three times.
 #
 # - **Letters**: a world of three letters in which everything can be listed. Here statements are *proved by counting*.
-#   Notebook 02, [A product of experts](02_product_of_experts.ipynb), derives why logits are added and what the
-#   perfect auxiliary says.
-# - **Storyland**: a language of small stories whose true probabilities we know, because we wrote its grammar. Here a
-#   *learned* auxiliary is graded against the truth (to come).
-# - **Real**: the model that you have just used. Notebook 07, [A real expert](07_a_real_expert.ipynb), trains the
-#   auxiliary of this notebook from nothing.
+#   [Logits are opinions up to a constant](01_logits_are_opinions.ipynb) says what a logit means,
+#   [A product of experts](02_product_of_experts.ipynb) derives why logits are added and what the perfect auxiliary
+#   says, and in [Learning the missing expert](03_learning_the_missing_expert.ipynb) it is found from examples alone.
+# - **Storyland**: a language of small stories whose true probabilities we know, because we wrote its grammar.
+#   [Storyland: a language whose truth we know](04_storyland.ipynb) trains a language model and measures it against the
+#   truth; [The keyword auxiliary](05_the_keyword_auxiliary.ipynb) does the same for a *learned* auxiliary.
+# - **Real**: the model that you have just used. [A real expert](07_a_real_expert.ipynb) trains the auxiliary of this
+#   notebook from nothing.
+#
+# When a training run of your own misbehaves, [Debug me](12_debug_me.ipynb) is the place to learn how to look.
 #
 # Later parts ask the same question twice more: what else can be put beside a model that stays as it is? A space of
 # labels (Y-Tuning), and further objectives whose weights are learned (end-task aware training); both to come.
@@ -382,7 +427,7 @@ else:
 # model's, bit for bit. What costs fluency at λ = 1 is the sum: the pair has been asked for something that the language
 # model would not have said by itself.</details>
 #
-# **2.** Ten of ten sentences hold the word at λ = 2, nine of ten at λ = 1.5. Is 2 the better setting?
+# **2.** Ten of ten sentences hold the word at λ = 2, nine of ten at $\lambda = 1.5$. Is 2 the better setting?
 # <details><summary>Answer</summary>Ten samples cannot tell: Wilson's interval for nine of ten runs from 60 % to 98 %,
 # for ten of ten from 72 % up. And even with a thousand samples the word's presence is only half of what you want; read
 # or measure the sentences too.</details>
@@ -394,5 +439,7 @@ else:
 #
 # ## Onward
 #
-# Why *add* logits, and not average probabilities? What would a perfect auxiliary say?
-# [A product of experts](02_product_of_experts.ipynb) answers both with a pencil and 81 texts.
+# We added logits all along without asking what they are. Next comes
+# [Logits are opinions up to a constant](01_logits_are_opinions.ipynb): what a logit says, what it cannot say, and how a
+# text is drawn from it. After that, [A product of experts](02_product_of_experts.ipynb) answers with a pencil and 81
+# texts why one should *add* them, and what a perfect auxiliary would say.

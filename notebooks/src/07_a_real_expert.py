@@ -19,6 +19,7 @@ SEED = 0
 TRAIN_SENTENCES = 400
 EPOCHS = 2
 SAMPLES = 32
+PROBE_SENTENCES = 32
 
 # %%
 import json
@@ -28,6 +29,7 @@ import torch.nn.functional as F
 
 from auxlib import plot
 from auxlib.assets import cache_dir, data_dir
+from auxlib.check import check, use
 from auxlib.corpora import content_words, load_corpus
 from auxlib.experts import fingerprint, load_expert
 from auxlib.features import Frame, cache_features, read_preamble, read_texts
@@ -103,7 +105,7 @@ def frozen_nats(frame, texts):
     return total / count
 
 
-some = corpus["dev"].shuffle(seed=SEED)["text"][:32]
+some = corpus["dev"].shuffle(seed=SEED)["text"][:PROBE_SENTENCES]
 for name, layout in {"nothing": Frame.of(expert, ""), "the preamble": frame}.items():
     print(f"after {name:13} {frozen_nats(layout, some):.2f} nats per token")
 
@@ -173,16 +175,13 @@ print(f"from disk {disk:.0f} ms   by the expert {reading:.0f} ms")
 # %% [markdown]
 # The copy is as good as the original, and it is there at once. Reading is paid for once; all later epochs cost only the
 # auxiliary and one product with $W$. The price is space, and that decides *what* is kept.
-#
-# > **Exercise 7.1 · what to keep** · 6 minutes · difficulty 1/5 · 2 points
+
+# %% [markdown] tags=["task:7.1"]
+# > **Exercise 7.1 · what to keep**
 # >
 # > Write `bytes_to_keep(tokens, width, vocabulary)`: two numbers of bytes for a corpus of that many tokens. First, as
 # > we do it: per token a vector of `width` half-precision numbers (2 bytes each), `rest` and `log_z` (4 bytes each) and
 # > the token's id (4 bytes). Second, keeping the logits in its place: `vocabulary` half-precision numbers and the id.
-#
-# <details><summary>Hint 1</summary>Both are tokens × (bytes per token).</details>
-# <details><summary>Hint 2</summary>The first has 2 · width + 12 bytes per token.</details>
-# <details><summary>Hint 3</summary>The second has 2 · vocabulary + 4; return a pair.</details>
 #
 # *What if* one kept only the hundred largest logits of each token? It would be small. But the loss needs the sum over
 # *all* tokens; what would you have to store with them?
@@ -197,19 +196,24 @@ def bytes_to_keep(tokens, width, vocabulary):
 
 
 # %% tags=["check:7.1", "nbval-check-output"]
-tokens, numbers = (sum(map(len, stuff.train[name])) for name in ("token_ids", "hidden"))
-answer = bytes_to_keep(tokens, width, len(W))
-if answer is None:
-    print("7.1  not attempted yet")
-elif answer[0] != 2 * numbers + 12 * tokens:
-    print(f"7.1  ✗ the table on disk has {2 * numbers + 12 * tokens:,} bytes in these columns, you say {answer[0]:,}")
-elif answer[1] != tokens * (2 * len(W) + 4):
-    print(f"7.1  ✗ one token's logits take {2 * len(W) + 4:,} bytes with its id, you say {answer[1] / tokens:,.0f}")
-else:
-    print(f"7.1  ✓ {answer[0] / 1e6:.1f} MB as hidden states, {answer[1] / 1e6:.0f} MB as logits")
+check("7.1", bytes_to_keep)
+bytes_to_keep = use("7.1", bytes_to_keep)
 
 # %% [markdown]
-# Eighty-four times as much for something that one matrix product gives back. **Never cache logits.**
+# The Arrow table on disk can tell whether the formula is also true. And remember that four
+# hundred sentences are a very small part of the corpus.
+#
+# **Before you run**: how many times larger would the logits be? Would they still fit into this machine's memory?
+
+# %% tags=["nbval-check-output"]
+states, logits = bytes_to_keep(count, width, len(W))
+on_disk = sum(map(len, stuff.train["hidden"])) * 2 + count * 12
+print(f"as hidden states {states / 1e6:.1f} MB, what the table holds: {states == on_disk}")
+print(f"as logits        {logits / 1e6:.1f} MB, {logits / states:.0f} times as much")
+
+# %% [markdown]
+# All that for something that one matrix product gives back: 84<!-- as logits … MB, --> times the space. **Never cache
+# logits.**
 #
 # ## How much of the word is written?
 #
@@ -292,18 +296,13 @@ plot.curves(lines, "boost b (nats)", "probability after the boost", title)
 # *surprise* at the needed piece, $-\log \texttt{share}$.
 #
 # The denominator of $p'$ is how the sum over all tokens has grown. It gives us the normaliser without summing again.
-#
-# > **Exercise 7.2 · one logit more** · 10 minutes · difficulty 3/5 · 3 points
+
+# %% [markdown] tags=["task:7.2"]
+# > **Exercise 7.2 · one logit more**
 # >
 # > Write `log_z_after_boost(log_z, share, boost)`, all `[N]`: `log_z` is the log-sum-exp of a row of logits, `share`
 # > the probability of one of its tokens, `boost` what is added to that token's logit. Return the new log-sum-exp. It
 # > must be exact for tiny shares (1e-12) and for boosts near 0.
-#
-# <details><summary>Hint 1</summary>Z' = Z − (the token's old part) + (its new part). What are they in terms of Z and
-# share?</details>
-# <details><summary>Hint 2</summary>Z' = Z · (1 + share · (e^b − 1)). Take the log.</details>
-# <details><summary>Hint 3</summary>torch.log1p(x) is log(1 + x) and torch.expm1(b) is e^b − 1, both without losing
-# digits when x or b is small.</details>
 #
 # *What if* two tokens of a row are boosted? And what if they are the same token, twice?
 
@@ -317,18 +316,8 @@ def log_z_after_boost(log_z, share, boost):
 
 
 # %% tags=["check:7.2", "nbval-check-output"]
-logits = 8 * torch.randn(300, 50, generator=torch.Generator().manual_seed(SEED), dtype=torch.float64)
-boost = torch.linspace(-20, 20, 300, dtype=torch.float64)
-before, after = logits.logsumexp(-1), (logits + F.one_hot(torch.tensor(0), 50) * boost[:, None]).logsumexp(-1)
-answer = log_z_after_boost(before, logits.softmax(-1)[:, 0], boost)
-if answer is None:
-    print("7.2  not attempted yet")
-elif (log_z_after_boost(before, logits.softmax(-1)[:, 0], 0 * boost) - before).abs().max() > 1e-9:
-    print("7.2  ✗ a boost of 0 changes the normaliser: the token's old part must leave the sum")
-elif (answer - after).abs().max() > 1e-9:
-    print(f"7.2  ✗ off by up to {(answer - after).abs().max():.3f} nats")
-else:
-    print("7.2  ✓ equals the log-sum-exp of the boosted logits on 300 rows")
+check("7.2", log_z_after_boost)
+log_z_after_boost = use("7.2", log_z_after_boost)
 
 # %% [markdown]
 # ### The shift
@@ -364,16 +353,13 @@ print(f"W (h + P u)  = W h + W P u to 1e-4: {torch.allclose(shifted, h @ W.T + u
 # Even one product with $W$ is dear: 49,152 rows, most of them for tokens that no dictionary sentence uses. So the shift
 # is felt only by a **support** $S$: the tokens that occurred often enough in training. All others keep the expert's
 # logit.
-#
-# > **Exercise 7.3 · shifting a few** · 8 minutes · difficulty 2/5 · 3 points
+
+# %% [markdown] tags=["task:7.3"]
+# > **Exercise 7.3 · shifting a few**
 # >
 # > Write `shifted_logits(hidden, shift, unembedding, support)`: `hidden` and `shift` are `[N, D]`, `unembedding` is
-# > `[V, D]`, `support` holds $S$ token ids. Return `[N, V]`: the expert's logits, plus, for tokens of the support, what
-# > the shift adds.
-#
-# <details><summary>Hint 1</summary>Outside the support: hidden @ unembedding.T, as always.</details>
-# <details><summary>Hint 2</summary>Inside: the same rows of W, on hidden + shift.</details>
-# <details><summary>Hint 3</summary>logits[:, support] = … assigns to chosen columns.</details>
+# > `[V, D]`, `support` holds $S$ token ids in any order. Return `[N, V]`: the expert's logits, plus, for tokens of the
+# > support, what the shift adds. Leave the inputs as they are.
 #
 # *What if* the shift were added one layer earlier, *before* the expert's final normalisation? Would the result still be
 # a product of experts?
@@ -390,19 +376,11 @@ def shifted_logits(hidden, shift, unembedding, support):
 
 
 # %% tags=["check:7.3", "nbval-check-output"]
-shift, chosen = u @ P.T, torch.zeros(len(W)).index_fill(0, stuff.support, 1.0)
-answer, wanted = shifted_logits(h, shift, W, stuff.support), h @ W.T + shift @ W.T * chosen
-if answer is None:
-    print("7.3  not attempted yet")
-elif not torch.allclose(answer * (1 - chosen), wanted * (1 - chosen), atol=1e-3):
-    print("7.3  ✗ a token outside the support has moved; it must keep the expert's logit")
-elif not torch.allclose(answer, wanted, atol=1e-3):
-    print(f"7.3  ✗ inside the support you are off by up to {(answer - wanted).abs().max():.3f}")
-else:
-    print(f"7.3  ✓ {len(stuff.support)} of {len(W):,} tokens moved, as the sum of logits says")
+check("7.3", shifted_logits)
+shifted_logits = use("7.3", shifted_logits)
 
 # %% [markdown]
-# Under `quick` they are few, since 400 sentences repeat few tokens; the whole corpus gives thousands.
+# Under `quick` the support is small, since 400 sentences repeat few tokens; the whole corpus gives thousands.
 #
 # And now the trick. Training needs a token's logit and the sum over *all* tokens. The logits outside the support never
 # change, so their part of the sum can be computed when the expert reads the text, and kept as **one number per
@@ -410,20 +388,22 @@ else:
 # of $W$, and the result is no approximation.
 #
 # **Before you run**: `token_nll` computes the loss from $S$, `rest` and the boost formula; the other side spells all
-# 49,152 logits out. How far apart may they be?
+# 49,152 logits out with your two functions. How far apart may they be?
 
 # %% tags=["nbval-check-output"]
 from auxlib.parts import Parts, token_nll
 
 targets, S = stored["token_ids"], stuff.support
+token, boost = 4321, torch.full((length,), 7.0)  # some token, in S or not
+shift, chosen = u @ P.T, torch.zeros(len(W)).index_fill(0, S, 1.0)
 rest = (h @ W.T).masked_fill(chosen > 0, -torch.inf).logsumexp(-1)  # what the cache holds, from this very h
-boost_ids, boosts = torch.full((length, 1), 4321), torch.full((length, 1), 7.0)  # some token, in S or not
-compact = token_nll(h, rest, Parts(shift, W[S], S, True, boost_ids, boosts), W, targets)
-spelled_out = h @ W.T + shift @ W.T * chosen
-spelled_out[:, 4321] += 7.0
-full = F.cross_entropy(spelled_out, targets, reduction="none")
+boost_ids = torch.full((length, 1), token)
+compact = token_nll(h, rest, Parts(shift, W[S], S, True, boost_ids, boost[:, None]), W, targets)
+joint_logits = shifted_logits(h, shift, W, S)
+log_z = log_z_after_boost(joint_logits.logsumexp(-1), joint_logits.softmax(-1)[:, token], boost)
+spelled_out = log_z - joint_logits.gather(1, targets[:, None])[:, 0] - boost * (targets == token)
 print(f"columns multiplied: {len(S)} in place of {len(W):,}")
-print(f"the same loss for each of {length} tokens, to 1e-4: {torch.allclose(compact, full, atol=1e-4)}")
+print(f"the same loss for each of {length} tokens, to 1e-4: {torch.allclose(compact, spelled_out, atol=1e-4)}")
 
 # %% [markdown]
 # ### The groups
@@ -560,8 +540,9 @@ plot.bars({"loss": list(nats.values())}, list(nats), title, ylabel="nats per tok
 # as fine as yours.
 #
 # The last printed line has a ceiling. A word that is one of $K$ equally likely ones is worth at most $\ln K$ nats to a
-# whole sentence, however long, since it tells you no more than itself: 9.9 nats for $K$ = 20,000. Note how little that
-# is *per token*. In longer texts perfect control would hardly show in the loss at all; so we must count words in
+# whole sentence, however long, since it tells you no more than itself: $\ln 20{,}000 = 9.9$ for twenty thousand words.
+# Note how little that is *per token*. In longer texts perfect control would hardly show in the loss at all (measured
+# against a known truth in [Storyland: a language whose truth we know](04_storyland.ipynb)); so we must count words in
 # sentences that the pair has written.
 #
 # ## Words it was never asked for
@@ -665,5 +646,7 @@ print("tensors of the expert that learn:", sum(p.requires_grad for p in expert.m
 # ## Onward
 #
 # You can turn the dial on a trained pair in [Start here](00_start_here.ipynb), and find the exact theory behind every
-# bar of this notebook in [A product of experts](02_product_of_experts.ipynb). Next comes *08 Generation as control*
+# bar of this notebook in [A product of experts](02_product_of_experts.ipynb). The same auxiliary is graded against the
+# truth in [The keyword auxiliary](05_the_keyword_auxiliary.ipynb), and if a run of your own should fail, go to
+# [Debug me](12_debug_me.ipynb). Next comes *08 Generation as control*
 # (to come): both caches, composed auxiliaries, and the frontier between control and fluency.
