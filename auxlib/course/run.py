@@ -109,7 +109,7 @@ def _all(todo: dict[str, Callable[[], Outcome]], jobs: int) -> list[Outcome]:
 
     left, outcomes = list(todo), []
     with tqdm(total=len(todo), unit="notebook", desc=" + ".join(left[:jobs])) as bar, ThreadPoolExecutor(jobs) as pool:
-        for future in as_completed([pool.submit(_in_own_process, slug, job) for slug, job in todo.items()]):
+        for future in as_completed([pool.submit(in_own_process, slug, job) for slug, job in todo.items()]):
             outcomes.append(future.result())
             left.remove(outcomes[-1].slug)
             bar.set_description(" + ".join(left[:jobs]) or "done", refresh=False)
@@ -117,7 +117,8 @@ def _all(todo: dict[str, Callable[[], Outcome]], jobs: int) -> list[Outcome]:
     return outcomes
 
 
-def _in_own_process(slug: str, job: Callable[[], Outcome]) -> Outcome:
+def in_own_process(slug: str, job: Callable[[], Outcome]) -> Outcome:
+    """Run one notebook's job in a fresh process; if that is killed, the outcome says so."""
     try:
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
             return pool.submit(job).result()

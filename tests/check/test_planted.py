@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+import torch
 
 from auxlib.check.exercise import Verdict, exercises_of, load_exercise
 from auxlib.course.build import generate, without_solution
@@ -112,9 +113,11 @@ def _namespace(id: str) -> dict[str, Any]:
 def _imports(slug: str) -> dict[str, Any]:
     code = [cell for cell in _notebook(slug).cells if cell.cell_type == "code"]
     namespace: dict[str, Any] = {}
+    dtype = torch.get_default_dtype()  # a notebook may choose another one for its own process
     with contextlib.redirect_stdout(io.StringIO()):
         for cell in code[:2]:
             exec(cell.source, namespace)
+    torch.set_default_dtype(dtype)
     return namespace
 
 
