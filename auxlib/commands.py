@@ -54,8 +54,8 @@ def _train_auxiliary(args: Namespace) -> int:
 
 def _train_story_lm(args: Namespace) -> int:
     import torch
-    from transformers import __version__
 
+    from auxlib.metrics import versions
     from auxlib.worlds.story_lm import SHIPPED_LM, lm_nll, train_story_lm, word_tokenizer
     from auxlib.worlds.storyland import Storyland
 
@@ -65,7 +65,7 @@ def _train_story_lm(args: Namespace) -> int:
     receipt = {
         "command": f"python -m auxlib train storyland-lm --profile {args.profile} --seed {args.seed}",
         "sentences": sentences, "nll": round(lm_nll(model, unseen), 4), "entropy_rate": round(world.entropy_rate, 4),
-        "versions": {"torch": torch.__version__.partition("+")[0], "transformers": __version__},
+        "versions": versions(),
     }  # fmt: skip
     out = Path(args.out) if args.out else data_dir() / "checkpoints" / SHIPPED_LM
     model.save_pretrained(out)

@@ -7,13 +7,10 @@ temperature 0.8, at most 24 tokens), λ = 1 is what was trained, and every sampl
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from auxlib.experts import fingerprint
 from auxlib.keywords import contains_keyword
@@ -27,6 +24,7 @@ from auxlib.metrics import (
     paired_seconds,
     peak_memory_mb,
     repeats_keyword,
+    versions,
     wilson,
 )
 from auxlib.plot import Picture, dial
@@ -150,8 +148,6 @@ def evaluate(
     model: AuxiliaryTunedLM, corpus: DatasetDict, n: int = 1000, weight: float = 1.0, seed: int = 0
 ) -> dict[str, Any]:
     """All headline figures of one auxiliary, with machine, versions and seed beside them."""
-    import transformers
-
     before = fingerprint(model.expert)
     start = perf_counter()
     words = held_out_words(corpus)
@@ -175,11 +171,7 @@ def evaluate(
         "seed": seed,
         "recipe": recipe,
         "machine": machine(),
-        "versions": {
-            "python": sys.version.split()[0],
-            "torch": torch.__version__.split("+")[0],
-            "transformers": transformers.__version__,
-        },
+        "versions": versions(),
         "examples": [list(pair) for pair in zip(samples.keywords, samples.steered, strict=True)][:40],
     }
 

@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -166,6 +167,12 @@ def machine() -> dict[str, str | int]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def versions() -> dict[str, str]:
+    """What a figure was measured with, for the receipt beside it; without a build's local mark (``+cpu``)."""
+    packages = {name: version(name).partition("+")[0] for name in ("torch", "transformers")}
+    return {"python": platform.python_version()} | packages
 
 
 def _cpu_name() -> str:
