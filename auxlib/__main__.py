@@ -43,7 +43,9 @@ def _course_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     run = add("run", _run, "execute the notebooks and write a page of them")
     run.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="number or name, e.g. 02; all without any")
     run.add_argument("--profile", default="quick", help="quick (default), full or gpu")
-    run.add_argument("--jobs", type=_positive, default=2, help="notebooks at the same time (default 2)")
+    run.add_argument("--jobs", type=_positive, default=2, help="notebooks, or trials, at the same time (default 2)")
+    run.add_argument("--experiment", choices=("claim",), help="run this experiment instead, and record it: an hour")
+    run.add_argument("--seed", type=int, choices=range(5), help="only one seed of the experiment, nothing is recorded")
     run.add_argument("--threads", type=_positive, help="threads per notebook; the cores are shared out by default")
 
     books = add("notebooks", _notebooks, "generate the notebooks from notebooks/src")
@@ -71,7 +73,9 @@ def _model_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     generate.add_argument("--checkpoint", type=Path, help="a trained auxiliary; the shipped one by default")
 
     train = add("train", _later("train_command"), "train what the course ships: an auxiliary, or Storyland's expert")
-    train.add_argument("what", nargs="?", choices=("wordnet-keyword", "storyland-lm"), default="wordnet-keyword")
+    train.add_argument(
+        "what", nargs="?", choices=("wordnet-keyword", "storyland-lm", "storyland-lm-600k"), default="wordnet-keyword"
+    )
     train.add_argument("--out", type=Path, help="folder for the checkpoint; the shipped one's by default")
     train.add_argument("--profile", choices=("quick", "full"), default="quick")
     train.add_argument("--seed", type=int, default=0)
@@ -113,6 +117,8 @@ def _later(name: str) -> Callable[[argparse.Namespace], int | None]:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.experiment:
+        return _later("experiment_command")(args)
     from auxlib.assets import fetch
     from auxlib.course.headline import headline
     from auxlib.course.page import as_text, write_page

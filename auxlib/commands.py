@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
 from auxlib.assets import data_dir
 from auxlib.errors import CourseError
 from auxlib.recipes import QUICK, SHIPPED, Recipe, material, shipped, train, write_sentences
+from auxlib.trials import write_whole
 
 
 def generate_command(args: Namespace) -> int:
@@ -35,7 +34,7 @@ def generate_command(args: Namespace) -> int:
 
 def train_command(args: Namespace) -> int:
     """Train what the course ships, the auxiliary or Storyland's language model, and save it with its receipt."""
-    return _train_story_lm(args) if args.what == "storyland-lm" else _train_auxiliary(args)
+    return _train_auxiliary(args) if args.what == SHIPPED else _train_story_lm(args)
 
 
 def _train_auxiliary(args: Namespace) -> int:
@@ -47,7 +46,7 @@ def _train_auxiliary(args: Namespace) -> int:
     out = Path(args.out) if args.out else data_dir() / "checkpoints" / SHIPPED
     model.save_pretrained(out)
     curve = {"steps": run.steps, "losses": run.losses, **model.receipt}
-    save_result(data_dir() / "results" / args.profile / "real_training.json", curve)
+    write_whole(data_dir() / "results" / args.profile / "real_training.json", curve)
     print(f"dev {run.dev_loss:.3f} nats/token after {run.minutes:.1f} minutes; saved in {out}")
     return 0
 
@@ -56,21 +55,22 @@ def _train_story_lm(args: Namespace) -> int:
     import torch
 
     from auxlib.metrics import versions
-    from auxlib.worlds.story_lm import SHIPPED_LM, lm_nll, train_story_lm, word_tokenizer
+    from auxlib.worlds.story_lm import SHIPPED_LM, lm_nll, train_story_lm, training_flops, word_tokenizer
     from auxlib.worlds.storyland import Storyland
 
-    world, sentences = Storyland.load(), 2_560 if args.profile == "quick" else 60_000
-    model = train_story_lm(world, sentences, seed=args.seed)
+    full, rate = (60_000, 6e-3) if args.what == SHIPPED_LM else (600_000, 5e-3)
+    world, sentences = Storyland.load(), 2_560 if args.profile == "quick" else full
+    model = train_story_lm(world, sentences, rate=rate, seed=args.seed)
     unseen = world.sample(5_000, torch.Generator().manual_seed(args.seed + 1))
     receipt = {
-        "command": f"python -m auxlib train storyland-lm --profile {args.profile} --seed {args.seed}",
+        "command": f"python -m auxlib train {args.what} --profile {args.profile} --seed {args.seed}",
         "sentences": sentences, "nll": round(lm_nll(model, unseen), 4), "entropy_rate": round(world.entropy_rate, 4),
-        "versions": versions(),
+        "training_flops": training_flops(model, unseen[:8], sentences), "versions": versions(),
     }  # fmt: skip
-    out = Path(args.out) if args.out else data_dir() / "checkpoints" / SHIPPED_LM
+    out = Path(args.out) if args.out else data_dir() / "checkpoints" / args.what
     model.save_pretrained(out)
     word_tokenizer(world).save_pretrained(out)
-    save_result(out / "receipt.json", receipt)
+    write_whole(out / "receipt.json", receipt)
     print(f"{receipt['nll']:.3f} nats/token, the truth has {receipt['entropy_rate']:.3f}; saved in {out}")
     return 0
 
@@ -89,7 +89,7 @@ def evaluate_command(args: Namespace) -> int:
     out = Path(args.out) if args.out else data_dir() / "results" / "full" / "real.json"
     picture = draw_frontier(figures["frontier"])
     figures["figure"], figures["figure_alt"] = out.with_suffix(".png").name, picture.alt
-    save_result(out, figures)
+    write_whole(out, figures)
     out.with_suffix(".png").write_bytes(picture.png)
     low, high = figures["accuracy_ci"]
     print(f"keyword accuracy {figures['accuracy']:.3f} [{low:.3f}, {high:.3f}]  n {figures['n_samples']}")
@@ -110,8 +110,30 @@ def bench_command(args: Namespace) -> int:
     for name, value in figures.items():
         print(f"{name:24s} {value}")
     if args.out:
-        save_result(Path(args.out), figures)
+        write_whole(Path(args.out), figures)
     return 0
+
+
+def experiment_command(args: Namespace) -> int:
+    """Run the experiment that decides the claim, and record it; or one seed, and compare with what was recorded."""
+    from auxlib.claim.campaign import SEEDS, WHOLE, maker, run_campaign
+    from auxlib.claim.report import CURVES, RESULTS, assemble, curves, differences, load_claim
+    from auxlib.claim.table import as_lines
+
+    root, seeds = data_dir().parent, SEEDS if args.seed is None else (args.seed,)
+    recorded = None if args.seed is None else load_claim(root)
+    records, settings = run_campaign(
+        root / "build" / "claim", WHOLE, seeds, args.jobs, recorded and recorded["settings"]
+    )
+    found = assemble(records, WHOLE.train) | {"made_by": maker(), "settings": settings}
+    found["seconds"] = round(sum(record["seconds"] for record in records) / args.jobs)
+    print("\n".join(as_lines(found)))
+    if args.seed is None:
+        write_whole(root / RESULTS, found)
+        write_whole(root / CURVES, curves(records))
+    elif recorded:
+        print("\n".join(differences(found, recorded, args.seed)) or "every figure of this seed is as it was recorded.")
+    return int(bool(found["failed"]))
 
 
 def recipe_for(profile: str, seed: int = 0) -> Recipe:
@@ -119,11 +141,3 @@ def recipe_for(profile: str, seed: int = 0) -> Recipe:
     from dataclasses import replace
 
     return replace(QUICK if profile == "quick" else Recipe(), seed=seed)
-
-
-def save_result(path: Path, figures: dict[str, Any]) -> None:
-    """Write figures as JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".part")
-    scratch.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
-    scratch.replace(path)

@@ -39,3 +39,7 @@ class CourseError(AuxlibError, ValueError):
 
 class WorldError(AuxlibError, ValueError):
     """A question to a world whose truth is known cannot be answered: the text, prefix or table does not fit it."""
+
+
+class ResultsMismatch(AuxlibError, ValueError):
+    """Recorded results were made by other code or data than is here."""

@@ -108,6 +108,29 @@ class Slor:
         return values
 
 
+def least_drift(success: float, base_rates: Tensor, shares: Tensor) -> float:
+    """The least KL(q‖p) in nats at which any q can fulfil requests with rate ``success``: the frontier of control.
+
+    Args:
+        success: the wanted rate over all requests.
+        base_rates: ``[C]``, how often p fulfils each request by chance.
+        shares: ``[C]``, how often each is made.
+
+    One request costs at least ``kl_bin(success‖base rate)``; over many, the cheapest way raises all log-odds by one and
+    the same amount, which bisection finds (identity I21 of the course, with a Lagrange multiplier).
+    """
+    shares, odds = shares / shares.sum(), base_rates.double().logit()
+    low, high = -50.0, 50.0
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (low, middle) if float(shares @ torch.sigmoid(odds + middle)) > success else (middle, high)
+    reached = torch.sigmoid(odds + low)
+    paid = torch.special.xlogy(reached, reached / base_rates) + torch.special.xlogy(
+        1 - reached, (1 - reached) / (1 - base_rates)
+    )
+    return float(shares @ paid)
+
+
 def mean_of(values: Sequence[float]) -> float:
     """The mean of the values that exist (an empty sample has no SLOR, but does count as a miss in accuracy)."""
     real = [value for value in values if not math.isnan(value)]

@@ -6,6 +6,7 @@ for a minute on a CPU it comes within a few hundredths of a nat of the true proc
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 from auxlib.assets import data_dir
 from auxlib.experts import Expert, load_expert
+from auxlib.ledger import counting
 from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.grammar import FULL_STOP
 from auxlib.worlds.storyland import Storyland
@@ -23,13 +25,17 @@ if TYPE_CHECKING:
 
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-SHIPPED_LM = "storyland-lm"
+SHIPPED_LM, WELL_READ_LM = (
+    "storyland-lm",
+    "storyland-lm-600k",
+)  # one has read 60,000 sentences, the other ten times that
 IGNORED = -100  # a label that costs nothing
 
 
-def load_story_lm(path: Path | None = None) -> Expert:
-    """The shipped language model of Storyland, frozen, in float32, on the CPU as the world is; or one from a folder."""
-    return load_expert(path or data_dir() / "checkpoints" / SHIPPED_LM, dtype=torch.float32, device="cpu")
+def load_story_lm(which: str | Path = SHIPPED_LM) -> Expert:
+    """A language model of Storyland, frozen, in float32, on the CPU as the world is: a shipped one, or a folder."""
+    folder = data_dir() / "checkpoints" / which  # joining an absolute path gives that path
+    return load_expert(folder, dtype=torch.float32, device="cpu")
 
 
 def new_story_lm(world: Storyland, width: int = 96, layers: int = 2, seed: int = 0) -> LlamaForCausalLM:
@@ -84,6 +90,14 @@ def lm_nll(model: torch.nn.Module, token_ids: Tensor) -> float:
     """Mean negative log likelihood of sentences ``[B, T]`` in nats per token; compare with `Storyland.entropy_rate`."""
     device = next(model.parameters()).device
     return float(model.eval()(**lm_inputs(token_ids.to(device)), use_cache=False).loss)
+
+
+def training_flops(model: torch.nn.Module, token_ids: Tensor, sentences: int) -> float:
+    """What training on so many sentences like ``token_ids [B, T]`` costs, by the rule of the ledger."""
+    trained = copy.deepcopy(model).requires_grad_(True)
+    with counting(trained) as tally:
+        trained(**lm_inputs(token_ids), use_cache=False)
+    return tally.flops / len(token_ids) * sentences
 
 
 def word_tokenizer(world: Storyland) -> PreTrainedTokenizerFast:

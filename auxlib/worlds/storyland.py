@@ -159,6 +159,12 @@ class Storyland(Lexicon):
         probs = self.keyword_probs
         return -float(torch.special.xlogy(probs, probs).sum()) - log(self.words_per_sentence or 1)
 
+    def word_shares(self) -> Tensor:
+        """How often each word is said among all words, ``[V]``; sums to one. The best model that remembers nothing."""
+        source, word, _, probs = self.automaton.arcs
+        shares = torch.zeros(len(self.vocabulary), dtype=torch.float64)
+        return shares.index_add_(0, word, self.automaton.visits[source] * probs) / self.mean_length
+
     def bigram_log_probs(self) -> Tensor:
         """The best model that remembers one word: log p(next | last), ``[V, V]``; row 0 stands for the beginning.
 

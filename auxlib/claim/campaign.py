@@ -1,0 +1,81 @@
+"""What is tried, in which order, and by which code? The search first, then all systems with all seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+
+import auxlib
+from auxlib.claim.bench import Size, the_world
+from auxlib.claim.plan import SYSTEMS, Setting
+from auxlib.claim.rule import best
+from auxlib.claim.trial import Trial, run_trial
+from auxlib.trials import Record, made_by, run_trials
+from auxlib.worlds.story_lm import SHIPPED_LM, WELL_READ_LM, load_story_lm
+
+WHOLE = Size()
+SEEDS, SEARCH_SEED = (0, 1, 2, 3, 4), 100
+OTHER_SIZES = (1250, 20_000)  # sentences of the data-efficiency curve, beside the main one
+SLOW = ("scratch_both", "scratch", "fine_tuned", "lora_16", "lora_4", "pair", "classifier")
+Trials = dict[str, Trial]
+
+
+def maker() -> str:
+    """The hash of what decides the figures: systems, plan, rule, experts, and a sample of the world."""
+    package = Path(auxlib.__file__).parent
+    sources = [*package.glob("baselines/*.py"), *package.glob("worlds/story_*.py"), package / "ledger.py"]
+    sources += [package / "claim" / f"{name}.py" for name in ("bench", "plan", "rule", "trial")]
+    sample = the_world().sample(200, torch.Generator().manual_seed(0))
+    experts = [load_story_lm(name).fingerprint for name in (WELL_READ_LM, SHIPPED_LM)]
+    return made_by(sources, *experts, sha256(sample.numpy().tobytes()).hexdigest())
+
+
+def searches(size: Size) -> Trials:
+    """What has to be tried before anything can be compared: every setting, on development data, half as long."""
+    small = Size(size.train, size.epochs / 2, size.dev, test=0)
+    asked = [(name, setting) for name, spec in SYSTEMS.items() if len(spec.settings) > 1 for setting in spec.settings]
+    trials = [Trial(name, SEARCH_SEED, small, setting) for name, setting in asked]
+    return {trial.name: trial for trial in _longest_first(trials)}
+
+
+def chosen(found: Iterable[Record]) -> dict[str, dict[str, float]]:
+    """The best setting of each system that was searched: the most success at its best checkpoint."""
+    top: dict[str, tuple[float, dict[str, float]]] = {}
+    for record in found:
+        if "error" not in record:
+            reached = best(record["curve"])["dev"]["success"]
+            if reached > top.get(record["system"], (-1.0, {}))[0]:
+                top[record["system"]] = reached, record["setting"]
+    return {name: setting for name, (_, setting) in top.items()}
+
+
+def comparisons(size: Size, settings: Mapping[str, dict[str, float]], seeds: Sequence[int] = SEEDS) -> Trials:
+    """All systems with the seeds that are theirs, and three of them on more and on fewer sentences."""
+    trials = []
+    for name, spec in SYSTEMS.items():
+        setting = settings.get(spec.like or name, {})
+        trials += [Trial(name, seed, size, setting) for seed in seeds if seed < spec.seeds]
+    for sentences in OTHER_SIZES if size == WHOLE else ():
+        # as many sentences are read in all
+        other = Size(sentences, size.epochs * size.train / sentences)
+        for name in ("scratch", "fine_tuned", "auxiliary"):
+            trials += [Trial(name, seed, other, settings.get(name, {})) for seed in seeds if seed < 2]
+    return {trial.name: trial for trial in _longest_first(trials)}
+
+
+def _longest_first(trials: Iterable[Trial]) -> list[Trial]:
+    """So that no core waits at the end for one that began last."""
+    return sorted(trials, key=lambda trial: SLOW.index(trial.system) if trial.system in SLOW else len(SLOW))
+
+
+def run_campaign(
+    folder: Path, size: Size, seeds: Sequence[int], jobs: int, settings: Mapping[str, Setting] | None = None
+) -> tuple[list[Record], dict[str, Setting]]:
+    """Search unless the settings are known, then compare; every trial is kept in ``folder`` and not done twice."""
+    if settings is None:
+        settings = chosen(run_trials(folder, searches(size), run_trial, maker(), jobs).values())
+    records = run_trials(folder, comparisons(size, settings, seeds), run_trial, maker(), jobs)
+    return list(records.values()), dict(settings)

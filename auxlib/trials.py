@@ -1,0 +1,130 @@
+"""How does a long experiment survive? As many small trials, each written down when it is done.
+
+A trial that was done is not done again, a run that was killed goes on where it stopped, and a trial that fails leaves
+its error in the place of its result: it is shown as failed, and never vanishes. Every record names what made it (code
+and data, as a hash), and records that something else has made are not mixed in.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import multiprocessing
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from auxlib.errors import ResultsMismatch
+
+Record = dict[str, Any]
+Work = Callable[[Any], Record]
+
+
+def made_by(sources: Iterable[Path], *others: object) -> str:
+    """16 digits over the statements of source files and over anything else: data, settings, fingerprints.
+
+    Comments, docstrings and blank lines do not count: a better sentence makes no other figure.
+    """
+    digest = hashlib.sha256(json.dumps([str(other) for other in others]).encode())
+    for path in sorted(sources):
+        digest.update("\n".join(_statements(path.read_text(encoding="utf-8"))).encode())
+    return digest.hexdigest()[:16]
+
+
+def _statements(source: str) -> list[str]:
+    prose: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            prose |= set(range(node.lineno, node.end_lineno + 1))
+    lines = [line.partition("  # ")[0].strip() for i, line in enumerate(source.splitlines(), 1) if i not in prose]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def require_made_by(record: Mapping[str, Any], maker: str, where: Path | str, again: str) -> None:
+    """Raise `ResultsMismatch` for results of other code or data."""
+    if record.get("made_by") != maker:
+        raise ResultsMismatch(
+            f"{where} was made by {record.get('made_by')}, but code and data here are {maker}: figures of the two must "
+            f"not be mixed. Make it again: {again}"
+        )
+
+
+def run_trials(
+    folder: Path, trials: Mapping[str, Any], work: Work, maker: str, jobs: int = 2, progress: bool = True
+) -> dict[str, Record]:
+    """Do what is not done yet, several at a time, each process on one thread.
+
+    Args:
+        folder: one JSON file a trial.
+        trials: by name; what ``work`` gets. It must be a function of a module, for it runs in another process.
+        maker: from `made_by`.
+
+    Returns:
+        All records by name, in the order of ``trials``. Beside what ``work`` returned: ``seconds``, and ``error`` for a
+        trial that failed. Those are tried again in the next run.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    known = {name: _kept(folder / f"{name}.json", maker) for name in trials}
+    todo = {name: trials[name] for name, record in known.items() if record is None or "error" in record}
+    for name, record in _in_processes(todo, work, jobs, progress):
+        known[name] = record | {"made_by": maker}
+        write_whole(folder / f"{name}.json", known[name])
+    return {name: known[name] for name in trials}
+
+
+def _in_processes(todo: Mapping[str, Any], work: Work, jobs: int, progress: bool) -> Iterable[tuple[str, Record]]:
+    from tqdm.auto import tqdm
+
+    if not todo:
+        return
+    spawn = multiprocessing.get_context("spawn")  # a fork would inherit a library's threads half alive
+    with ProcessPoolExecutor(jobs, spawn, initializer=_one_thread) as pool:
+        waiting: dict[Future, str] = {pool.submit(_guarded, work, trial): name for name, trial in todo.items()}
+        for done in tqdm(as_completed(waiting), total=len(waiting), desc="trials", disable=not progress):
+            try:
+                yield waiting[done], done.result()
+            except BrokenProcessPool:
+                yield waiting[done], {"error": "the process was killed, perhaps for want of memory", "seconds": 0.0}
+
+
+def _guarded(work: Work, trial: Any) -> Record:
+    start = perf_counter()
+    try:
+        record = work(trial)
+    except Exception as error:  # whatever it is, it belongs in the table and must not stop the other trials
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        record = {"error": f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"}
+    return record | {"seconds": round(perf_counter() - start, 1)}
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _kept(path: Path, maker: str) -> Record | None:
+    """A record of the same maker, if there is one; a broken file is none."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return None
+    return record if record.get("made_by") == maker else None
+
+
+def write_whole(path: Path, content: Any) -> None:
+    """Write JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(".part")
+    scratch.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    scratch.replace(path)
+
+
+def failed(records: Sequence[Record]) -> list[str]:
+    """What went wrong in these, for a table."""
+    return [record["error"] for record in records if "error" in record]
