@@ -117,7 +117,9 @@ def bench_command(args: Namespace) -> int:
 def experiment_command(args: Namespace) -> int:
     """Run the experiment that decides the claim, and record it; or one seed, and compare with what was recorded."""
     from auxlib.claim.campaign import SEEDS, WHOLE, maker, run_campaign
-    from auxlib.claim.report import CURVES, RESULTS, assemble, curves, differences, load_claim
+    from auxlib.claim.pictures import illustrate
+    from auxlib.claim.report import assemble, curves, differences, load_claim
+    from auxlib.claim.results import CURVES, RESULTS
     from auxlib.claim.table import as_lines
 
     root, seeds = data_dir().parent, SEEDS if args.seed is None else (args.seed,)
@@ -131,6 +133,7 @@ def experiment_command(args: Namespace) -> int:
     if args.seed is None:
         write_whole(root / RESULTS, found)
         write_whole(root / CURVES, curves(records))
+        illustrate(root)
     elif recorded:
         print("\n".join(differences(found, recorded, args.seed)) or "every figure of this seed is as it was recorded.")
     return int(bool(found["failed"]))

@@ -31,6 +31,7 @@ HATCHES = ("", "///", "...", "xx", "\\\\\\", "++", "oo")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)), (0, (8, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 WIDTH, HEIGHT, PANEL = 6.4, 3.0, 1.8  # inches: of all figures, of single ones, of a stacked panel
+FEW = 4  # entries of a legend for which there is room inside the axes
 DPI = 100
 STYLE = {
     "figure.facecolor": "white",
@@ -96,22 +97,35 @@ def sheet(frames: Sequence[Sequence[Groups]], rows: Names, columns: Names, label
 
 
 def curves(
-    lines: Lines, xlabel: str, ylabel: str, title: str, levels: Mapping[str, float] | None = None, log_x: bool = False
+    lines: Lines,
+    xlabel: str,
+    ylabel: str,
+    title: str,
+    levels: Mapping[str, float] | None = None,
+    log_x: bool = False,
+    bands: Mapping[str, tuple[Numbers, Numbers, Numbers]] | None = None,
 ) -> Picture:
-    """Lines over a common x axis: ``lines[name] = (x, y)``; ``levels`` are named horizontal lines, such as a bound."""
+    """Lines over a common x axis: ``lines[name] = (x, y)``; ``levels`` are named horizontal lines, such as a bound.
+
+    ``bands[name] = (x, low, high)`` shade what surrounds the line of that name, such as its seeds.
+    """
     points = {name: (list(map(float, x)), list(map(float, y))) for name, (x, y) in lines.items()}
     levels = levels or {}
 
     def paint(axes: list[Axes]) -> None:
         for i, (name, (x, y)) in enumerate(points.items()):
             axes[0].plot(x, y, label=name, **_line(i, len(x)))
+            if name in (bands or {}):
+                axes[0].fill_between(*bands[name], color=COLORS[i], alpha=0.2, linewidth=0)
         for i, (name, height) in enumerate(levels.items()):
             axes[0].axhline(height, label=name, color="0.4", linestyle=DASHES[1:][i], linewidth=1)
         if log_x:
             axes[0].set_xscale("log")
         elif all(value.is_integer() for x, _ in points.values() for value in x):
             axes[0].locator_params("x", integer=True)
-        _label(axes[0], xlabel, ylabel, legend=len(points) + len(levels) > 1)
+        _label(axes[0], xlabel, ylabel, legend=1 < len(points) + len(levels) <= FEW)
+        if len(points) + len(levels) > FEW:
+            _legend_below(axes[0])
 
     said = [f"{name}: {_course(x, y, xlabel)}." for name, (x, y) in points.items()]
     said += [f"{name}: level {_short(height)}." for name, height in levels.items()]
@@ -205,6 +219,13 @@ def _label(ax: Axes, xlabel: str, ylabel: str, legend: bool = False) -> None:
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if legend:
         ax.legend()
+
+
+def _legend_below(ax: Axes) -> None:
+    """A legend of two columns under the axes, for which the figure grows."""
+    handles, labels = ax.get_legend_handles_labels()
+    ax.figure.set_figheight(HEIGHT + 0.12 * (len(labels) + 1))
+    ax.figure.legend(handles, labels, loc="outside lower left", ncols=2)
 
 
 def _line(i: int, n: int) -> dict:

@@ -7,12 +7,12 @@ forces the word when the sentence is about to end. Last, the truth, which no mod
 
 from __future__ import annotations
 
-import copy
 import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import DynamicCache
 
 from auxlib.baselines.prefix import Prefixed
 from auxlib.baselines.reading import Memory, Reading, System, cache_in, part_of
@@ -154,22 +154,25 @@ class PrefixClassifier(Beside):
         memory = {} if memory is None else memory
         lm_log_probs = super().forward(reading, memory)[:, -1].log_softmax(-1)
         best, words = lm_log_probs.topk(self.candidates)
-        log_h = torch.cat([
-            self._log_h(reading.keyword_ids[rows], reading.seen[rows, -1:], words[rows], memory["cache"], rows)
-            for rows in torch.arange(len(words)).split(64)
-        ])  # fmt: skip
+        log_h = self._log_h(reading, words, memory["cache"])
         return torch.full_like(lm_log_probs, -math.inf).scatter(1, words, best + self.weight * log_h)[:, None]
 
-    def _log_h(self, keyword_ids: Tensor, seen: Tensor, words: Tensor, cache: object, rows: Tensor) -> Tensor:
-        """log p(keyword in sentence | prefix and candidate), ``[B, K]``: the expert reads each candidate."""
-        K = words.shape[1]
-        ahead = copy.deepcopy(cache)
-        ahead.batch_select_indices(rows.repeat_interleave(K))
-        hidden = self.expert.model(words.reshape(-1, 1), past_key_values=ahead, use_cache=True).last_hidden_state
-        seen = seen | (words == keyword_ids[:, None])
-        keywords = keyword_ids.repeat_interleave(K)
-        odds = self.odds(hidden, keywords, seen.reshape(-1, 1)).reshape(-1, K)
-        odds = odds + self.base_rates[keyword_ids].logit()[:, None]
+    def _log_h(self, reading: Reading, words: Tensor, cache: DynamicCache) -> Tensor:
+        """log p(keyword in sentence | prefix and candidate), ``[B, K]``.
+
+        The expert reads all candidates at once, each after the prefix and blind to the others, and forgets them again.
+        """
+        B, K = words.shape
+        T = cache.get_seq_length()
+        alone = torch.cat([torch.ones(K, T, dtype=torch.bool), torch.eye(K, dtype=torch.bool)], 1)
+        read = self.expert.model(
+            words, attention_mask=alone.expand(B, 1, K, T + K), position_ids=torch.full((B, K), T),
+            past_key_values=cache, use_cache=True,
+        )  # fmt: skip
+        cache.crop(-K)
+        seen = reading.seen[:, -1:] | (words == reading.keyword_ids[:, None])
+        odds = self.odds(read.last_hidden_state, reading.keyword_ids, seen)
+        odds = odds + self.base_rates[reading.keyword_ids].logit()[:, None]
         over = words == self.full_stop
         return F.logsigmoid(odds.masked_fill(seen, CERTAIN).masked_fill(over & ~seen, -CERTAIN))
 

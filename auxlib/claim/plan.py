@@ -110,13 +110,13 @@ def like_ours(label: str, seeds: int = 2, cached: bool = True, **changes: Any) -
     return Spec(label, partial(auxiliary, **changes), (), "auxiliary", 0.25, cached=cached, seeds=seeds, **asked)
 
 
-FROM_SCRATCH = learning((3e-3, 128), (5e-3, 128), (3e-3, 64))
+FROM_SCRATCH = learning((3e-3, 64), (3e-3, 128), (4.5e-3, 64))
 BESIDE = learning((6e-3, 64), (4e-3, 32), (1e-2, 64))
-TUNED = learning((6e-3, 64), (3e-3, 64), (1e-2, 64))
+TUNED = learning((1e-2, 64), (6e-3, 64), (1.5e-2, 64))
 LORA = learning((6e-3, 64), (1e-2, 64), (3e-3, 64))
 PROMPT = learning((3e-2, 64), (1e-2, 64), (1e-1, 64))
-ASKED = tuple({"rate": 6e-3, "batch": 64, "candidates": candidates} for candidates in (32, 16, 8))
-PAIRED = tuple({"rate": 3e-3, "batch": 128, "weight": weight} for weight in (1.0, 0.5, 2.0))
+ASKED = tuple({"rate": 6e-3, "batch": 64, "candidates": candidates} for candidates in (64, 32, 128))
+PAIRED = tuple({"rate": 4.5e-3, "batch": 64, "weight": weight} for weight in (1.0, 0.5, 2.0))
 SHIFTS = tuple({"weight": weight} for weight in (5.0, 3.0, 8.0))
 SIMILAR = "similarity shift (K2T)"
 DIAL = (0.5, 0.75, 1.25, 1.5, 2.0, 3.0)
@@ -130,19 +130,19 @@ SYSTEMS: dict[str, Spec] = {
     "scratch": Spec("from scratch, size of the expert", scratch, FROM_SCRATCH, fine=True),
     "scratch_small": Spec("from scratch, size of the auxiliary", partial(scratch, width=SMALL, layers=1), FROM_SCRATCH),
     "scratch_both": Spec("from scratch, both sizes together", partial(scratch, width=112), (), "scratch", seeds=2),
-    "scratch_aided": Spec("from scratch, with the auxiliary's aids", aided, (), "scratch", fine=True),
+    "scratch_aided": Spec("from scratch, with the auxiliary's aids", aided, (), "scratch", fine=True, seeds=2),
     "fine_tuned": Spec("full fine-tuning", lambda bench: fine_tuned(bench.expert), TUNED),
-    "lora_4": Spec("LoRA, rank 4", lambda bench: lora(bench.expert, 4), (), "lora_16", epochs=0.5),
+    "lora_4": Spec("LoRA, rank 4", lambda bench: lora(bench.expert, 4), (), "lora_16", epochs=0.5, seeds=2),
     "lora_16": Spec("LoRA, rank 16", lambda bench: lora(bench.expert, 16), LORA, epochs=0.5),
     "prompt_tuned": Spec(
         "prompt tuning", lambda bench: prompt_tuned(bench.expert, 8), PROMPT, epochs=0.25, rarely=True
     ),
     "classifier": Spec("prefix classifier (FUDGE)", classifier, ASKED, epochs=0.25, rarely=True, cached=True),
-    "pair": Spec("two small models (DExperts)", pair, PAIRED, epochs=0.5, dial=(0.5, 2.0)),
+    "pair": Spec("two small models (DExperts)", pair, PAIRED, rarely=True, dial=(0.5, 2.0)),
     "auxiliary": Spec("auxiliary (ours)", auxiliary, BESIDE, fine=True, cached=True, dial=DIAL),
     "untold": like_ours("control: never told", seeds=5, told=False),
     "shuffled": like_ours("control: a neighbour's keyword", seeds=5, shuffled=True),
-    "no_expert": like_ours("control: without the expert's logits", seeds=5, adds=False),
+    "no_expert": like_ours("control: without the expert's logits", adds=False),
     "random_init": like_ours("random start", zero_init=False),
     "logit_space": like_ours("own output matrix", writes="logits"),
     "no_boost": like_ours("without the boost", boost=False),

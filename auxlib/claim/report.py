@@ -18,8 +18,8 @@ from auxlib.baselines.reading import write
 from auxlib.claim.bench import the_world
 from auxlib.claim.campaign import maker
 from auxlib.claim.plan import SYSTEMS
+from auxlib.claim.results import AGAIN, FACTORS, RESULTS, read_claim
 from auxlib.claim.rule import Bar, best, first_past, supported, verdict
-from auxlib.errors import CourseError
 from auxlib.ledger import break_even
 from auxlib.metrics import least_drift, machine, median, versions, wilson
 from auxlib.trials import Record, require_made_by
@@ -27,9 +27,6 @@ from auxlib.worlds.grammar import FULL_STOP
 from auxlib.worlds.story_judge import holds_keyword
 from auxlib.worlds.story_lm import WELL_READ_LM, load_story_lm
 
-RESULTS, CURVES = Path("data/results/full/claim.json"), Path("data/results/full/claim_curves.json")
-AGAIN = "python -m auxlib run --experiment claim"
-FACTORS = ("fewer_sentences", "cheaper_sentences", "cached_states")
 POOLED = ("accuracy", "grammatical", "success", "slor", "drift", "distinct_2", "nll")
 EARLY_OF = ("auxiliary", "random_init")  # whose first losses a picture shows
 WRITTEN = 20_000  # sentences of the expert alone, for the base rates
@@ -179,11 +176,7 @@ def differences(found: Mapping[str, Any], recorded: Mapping[str, Any], seed: int
 
 def load_claim(root: Path) -> dict[str, Any] | None:
     """The recorded results, or None before there are any; those of other code or data are refused."""
-    path = root / RESULTS
-    if not path.is_file():
-        return None
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if missing := {"supported", "flops_ratio", "systems", "verdicts"} - set(found):
-        raise CourseError(f"{path} lacks {', '.join(sorted(missing))}; make it again: {AGAIN}")
-    require_made_by(found, maker(), path, AGAIN)
+    found = read_claim(root)
+    if found is not None:
+        require_made_by(found, maker(), root / RESULTS, AGAIN)
     return found

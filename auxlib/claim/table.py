@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from auxlib.claim.report import FACTORS
+from auxlib.claim.results import FACTORS
 
 Row = dict[str, str]
 MAIN = (

@@ -85,7 +85,7 @@ def _both(system: System, bench: Bench) -> dict[str, Any]:
 
 def _marks(steps_per_epoch: int, epochs: float, spec: Spec) -> dict[int, float]:
     """Steps at which to measure, with their epoch: from the last one backwards, a constant factor apart."""
-    factor, first = (2**0.5, 1 / 4) if spec.fine else (2.0, epochs / 2 if spec.rarely else 1 / 2)
+    factor, first = (2**0.5, 1 / 2) if spec.fine else (2.0, epochs if spec.rarely else 1 / 2)
     marks = {}
     while epochs > first * 0.99:
         marks[max(1, round(epochs * steps_per_epoch))] = round(epochs, 3)

@@ -9,6 +9,9 @@ import json
 import re
 from pathlib import Path
 
+from auxlib.claim.results import AGAIN, read_claim
+from auxlib.claim.results import RESULTS as RESULTS_OF_CLAIM
+from auxlib.claim.table import as_markdown, conclusion, rows
 from auxlib.course.headline import RESULTS, headline, load_figures
 from auxlib.course.receipts import load_receipts
 from auxlib.course.table import Course
@@ -21,7 +24,8 @@ SAMPLES = 8
 def render(course: Course) -> str:
     """The README as it should be."""
     text = path_of(course).read_text(encoding="utf-8")
-    blocks = {"map": _map(course), "checks": _checks(course.root)} | _recorded(course.root)
+    blocks = {"map": _map(course), "checks": _checks(course.root), "claim": _claim(course.root)}
+    blocks |= _recorded(course.root)
     for name, block in blocks.items():
         pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
         text, found = pattern.subn(lambda marks, block=block: marks[1] + block + marks[2], text)
@@ -67,6 +71,23 @@ def _checks(root: Path) -> str:
         ("running all notebooks with profile `quick`", f"{found['quick_seconds']} s on {found['machine']}"),
     ]
     return "| what | count |\n|---|--:|\n" + "".join(f"| {what} | {count} |\n" for what, count in rows)
+
+
+def _claim(root: Path) -> str:
+    """The verdict on the paper's claim, the table of all systems and the picture."""
+    found = read_claim(root)
+    if found is None:
+        return "The experiment has not been run yet.\n"
+    shown = ("system", "keyword", "SLOR", "grammatical", "to the bar", "weights", "a written token")
+    table = [{name: row[name] for name in shown if name in row} for row in rows(found)]
+    minutes, torch = round(found["seconds"] / 60), found["versions"]["torch"]
+    where = f"{len(found['verdicts'])} seeds, {found['sentences']:,} sentences to learn from"
+    where += f"; {minutes} minutes on {found['machine']['cores']} cores; torch {torch}"
+    picture = (RESULTS_OF_CLAIM.parent / found["figure"]).as_posix()
+    return (
+        f"**{conclusion(found)}**\n\n{as_markdown(table)}\nMeasured by `{AGAIN}`: {where}.\n\n"
+        f"![{found['figure_alt']}]({picture})\n"
+    )
 
 
 def _recorded(root: Path) -> dict[str, str]:
