@@ -124,11 +124,9 @@ def experiment_command(args: Namespace) -> int:
 
     root, seeds = data_dir().parent, SEEDS if args.seed is None else (args.seed,)
     recorded = None if args.seed is None else load_claim(root)
-    records, settings = run_campaign(
-        root / "build" / "claim", WHOLE, seeds, args.jobs, recorded and recorded["settings"]
-    )
-    found = assemble(records, WHOLE.train) | {"made_by": maker(), "settings": settings}
-    found["seconds"] = round(sum(record["seconds"] for record in records) / args.jobs)
+    known = recorded and recorded["settings"]
+    records, settings, spent = run_campaign(root / "build" / "claim", WHOLE, seeds, args.jobs, known)
+    found = assemble(records, WHOLE.train) | {"made_by": maker(), "settings": settings, "seconds": round(spent)}
     print("\n".join(as_lines(found)))
     if args.seed is None:
         write_whole(root / RESULTS, found)

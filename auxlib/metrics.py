@@ -119,7 +119,8 @@ def least_drift(success: float, base_rates: Tensor, shares: Tensor) -> float:
     One request costs at least ``kl_bin(success‖base rate)``; over many, the cheapest way raises all log-odds by one and
     the same amount, which bisection finds (identity I21 of the course, with a Lagrange multiplier).
     """
-    shares, odds = shares / shares.sum(), base_rates.double().logit()
+    base_rates, shares = base_rates.double(), (shares / shares.sum()).double()
+    odds = base_rates.logit()
     low, high = -50.0, 50.0
     for _ in range(100):
         middle = (low + high) / 2

@@ -41,8 +41,8 @@ def _statements(source: str) -> list[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             prose |= set(range(node.lineno, node.end_lineno + 1))
-    lines = [line.partition("  # ")[0].strip() for i, line in enumerate(source.splitlines(), 1) if i not in prose]
-    return [line for line in lines if line and not line.startswith("#")]
+    lines = [line.partition("  # ")[0].rstrip() for i, line in enumerate(source.splitlines(), 1) if i not in prose]
+    return [line for line in lines if line and not line.lstrip().startswith("#")]
 
 
 def require_made_by(record: Mapping[str, Any], maker: str, where: Path | str, again: str) -> None:
@@ -112,7 +112,7 @@ def _kept(path: Path, maker: str) -> Record | None:
     """A record of the same maker, if there is one; a broken file is none."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+    except (OSError, ValueError):  # also what is cut within a character
         return None
     return record if record.get("made_by") == maker else None
 

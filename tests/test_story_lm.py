@@ -17,11 +17,13 @@ from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.story_lm import (
     IGNORED,
     SHIPPED_LM,
+    WELL_READ_LM,
     lm_inputs,
     lm_nll,
     load_story_lm,
     new_story_lm,
     train_story_lm,
+    training_flops,
     word_tokenizer,
 )
 from auxlib.worlds.storyland import Storyland
@@ -97,13 +99,31 @@ def test_the_shipped_model_is_close_to_the_truth(world: Storyland, expert: Exper
     assert abs(nll - world.entropy_rate) < 0.05
 
 
-def test_the_receipt_is_of_this_grammar(world: Storyland, expert: Expert) -> None:
-    receipt = json.loads((data_dir() / "checkpoints" / SHIPPED_LM / "receipt.json").read_text())
-    command = "python -m auxlib train storyland-lm --profile full --seed 0"
+@pytest.mark.parametrize("name", [SHIPPED_LM, WELL_READ_LM])
+def test_the_receipt_is_of_this_grammar(world: Storyland, expert: Expert, name: str) -> None:
+    receipt = json.loads((data_dir() / "checkpoints" / name / "receipt.json").read_text())
+    command = f"python -m auxlib train {name} --profile full --seed 0"
     assert receipt["command"] == command
     assert receipt["entropy_rate"] == pytest.approx(world.entropy_rate, abs=1e-4), f"the grammar has changed: {command}"
     assert 0 < receipt["nll"] - receipt["entropy_rate"] < 0.05
     assert expert.model.config.vocab_size == len(world.vocabulary)
+
+
+def test_the_well_read_model_is_of_the_same_shape_and_nearer_to_the_truth(
+    world: Storyland, expert: Expert, texts: Tensor
+) -> None:
+    well_read = load_story_lm(WELL_READ_LM)
+    shapes = [{name: tuple(w.shape) for name, w in lm.model.state_dict().items()} for lm in (expert, well_read)]
+    assert shapes[0] == shapes[1]
+    gaps = [lm_nll(lm.model, texts) - world.entropy_rate for lm in (expert, well_read)]
+    assert gaps[1] < gaps[0] / 2
+
+
+def test_the_receipts_price_of_training_is_six_operations_a_weight_and_token(world: Storyland, texts: Tensor) -> None:
+    model = new_story_lm(world)
+    weights = sum(weight.numel() for weight in model.parameters())
+    read = texts[:8].shape[1] + 1
+    assert training_flops(model, texts[:8], 1000) == pytest.approx(6 * weights * read * 1000, rel=0.05)
 
 
 def test_the_shipped_model_writes_sentences_of_the_language(world: Storyland, expert: Expert) -> None:

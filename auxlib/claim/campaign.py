@@ -73,9 +73,20 @@ def _longest_first(trials: Iterable[Trial]) -> list[Trial]:
 
 def run_campaign(
     folder: Path, size: Size, seeds: Sequence[int], jobs: int, settings: Mapping[str, Setting] | None = None
-) -> tuple[list[Record], dict[str, Setting]]:
-    """Search unless the settings are known, then compare; every trial is kept in ``folder`` and not done twice."""
+) -> tuple[list[Record], dict[str, Setting], float]:
+    """Search unless the settings are known, then compare; every trial is kept in ``folder`` and not done twice.
+
+    Returns the comparisons, the settings, and the seconds that all trials took together, divided by ``jobs``.
+    """
+    found: list[Record] = []
     if settings is None:
-        settings = chosen(run_trials(folder, searches(size), run_trial, maker(), jobs).values())
-    records = run_trials(folder, comparisons(size, settings, seeds), run_trial, maker(), jobs)
-    return list(records.values()), dict(settings)
+        found = _run(folder, searches(size), jobs)
+        settings = chosen(found)
+    records = _run(folder, comparisons(size, settings, seeds), jobs)
+    return records, dict(settings), sum(record["seconds"] for record in [*found, *records]) / jobs
+
+
+def _run(folder: Path, trials: Trials, jobs: int) -> list[Record]:
+    """The records of trials; one that failed says as well which it was."""
+    named = {name: {"system": t.system, "seed": t.seed, "sentences": t.size.train} for name, t in trials.items()}
+    return [named[name] | record for name, record in run_trials(folder, trials, run_trial, maker(), jobs).items()]

@@ -85,7 +85,10 @@ def _of_system(name: str, records: Sequence[Record], bars: Mapping[int, Bar], fr
     if not done:
         return {"label": SYSTEMS[name].label, **broken, "error": records[0]["error"] if records else "was not run"}
     tops = [best(record["curve"]) for record in done]
-    costs = {key: done[0].get("ledger", {}).get(key, 0) for key in ("learning", "memory_bytes", "task_bytes")}
+    ledger = done[0].get("ledger", {})
+    costs = {key: ledger.get(key, 0) for key in ("learning", "memory_bytes", "task_bytes")}
+    if ledger:
+        costs["rule_by_counter"] = round(ledger["step_flops"] / ledger["step_flops_counted"], 4)
     past = [first_past(record["curve"], bars[record["seed"]]) for record in done if record["seed"] in bars]
     return {
         "label": SYSTEMS[name].label,
@@ -147,7 +150,7 @@ def _middle(values: Iterable[float]) -> float | None:
 
 def curves(records: Sequence[Record]) -> list[dict[str, Any]]:
     """What pictures need of every trial: its test figures over steps, sentences and operations, and its dial."""
-    kept = ("accuracy", "grammatical", "slor", "drift")
+    kept = ("accuracy", "grammatical", "success", "slor", "drift")
     return [
         {
             **{key: record[key] for key in ("system", "seed", "sentences")},

@@ -29,7 +29,7 @@ def rows(found: Mapping[str, Any], names: Sequence[str] = MAIN) -> list[Row]:
 
 def _row(found: Mapping[str, Any], system: Mapping[str, Any]) -> Row:
     if "error" in system:
-        return {"system": system["label"], "keyword": f"FAILED: {system['error']}"}
+        return {"system": system["label"], "keyword": f"FAILED: {' '.join(system['error'].split())}"}
     lost = f" (seed {', '.join(map(str, system['failed_seeds']))} FAILED)" if system["failed_seeds"] else ""
     efficiency = system["efficiency"]
     return {
@@ -67,7 +67,7 @@ def as_markdown(table: Sequence[Row]) -> str:
     """A table for README and notebook; columns of the first row."""
     names = list(max(table, key=len))
     lines = ["| " + " | ".join(names) + " |", "|---" + "|--:" * (len(names) - 1) + "|"]
-    lines += ["| " + " | ".join(row.get(name, "") for name in names) + " |" for row in table]
+    lines += ["| " + " | ".join(row.get(name, "").replace("|", r"\|") for name in names) + " |" for row in table]
     return "\n".join(lines) + "\n"
 
 

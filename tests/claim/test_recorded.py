@@ -1,0 +1,51 @@
+"""Do the recorded results belong to this code, and do they agree with themselves?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auxlib.claim.campaign import SEEDS
+from auxlib.claim.plan import SYSTEMS
+from auxlib.claim.report import load_claim
+from auxlib.claim.results import FACTORS
+from auxlib.claim.rule import SEEDS_NEEDED
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    found = load_claim(ROOT)  # refuses what other code or data have made
+    if found is None:
+        pytest.skip("the experiment has not been run yet")
+    return found
+
+
+def test_every_system_has_a_figure_or_an_error(found: dict[str, Any]) -> None:
+    assert list(found["systems"]) == list(SYSTEMS)
+    assert all("accuracy_interval" in system or "error" in system for system in found["systems"].values())
+    assert [int(seed) for seed in found["verdicts"]] == list(SEEDS)
+
+
+def test_the_verdict_is_the_rules(found: dict[str, Any]) -> None:
+    passing = sum(verdict["passes"] for verdict in found["verdicts"].values())
+    assert passing == found["seeds_passing"]
+    assert found["supported"] == (passing >= SEEDS_NEEDED)
+
+
+def test_the_factors_make_up_the_ratio(found: dict[str, Any]) -> None:
+    for verdict in found["verdicts"].values():
+        if "factors" in verdict:
+            product = 1.0
+            for name in FACTORS:
+                product *= verdict["factors"][name]
+            assert product == pytest.approx(verdict["flops_ratio"], rel=1e-6)
+
+
+def test_rule_and_counter_agree_for_every_system_that_learns(found: dict[str, Any]) -> None:
+    for name, system in found["systems"].items():
+        if system.get("learning"):
+            assert system["rule_by_counter"] == pytest.approx(1.0, abs=0.05), name
