@@ -114,7 +114,8 @@ def test_a_run_that_contradicts_a_receipt_is_a_finding(run: dict[str, Receipt], 
 def test_the_command_measures_what_it_executes_and_nothing_else(course: Course, monkeypatch, capsys) -> None:
     monkeypatch.setattr(table, "load_course", lambda: course)
     marks = [
-        f"<!-- begin {name} -->\n<!-- end {name} -->\n" for name in ("map", "checks", "samples", "results", "figure")
+        f"<!-- begin {name} -->\n<!-- end {name} -->\n"
+        for name in ("map", "checks", "claim", "samples", "results", "figure")
     ]
     (course.root / "README.md").write_text("".join(marks))
     build(course, course.notebooks)
