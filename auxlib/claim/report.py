@@ -172,8 +172,8 @@ def differences(found: Mapping[str, Any], recorded: Mapping[str, Any], seed: int
     lines = []
     for name, system in found["systems"].items():
         now, then = (all_.get("by_seed", {}).get(str(seed)) for all_ in (system, recorded["systems"][name]))
-        if now is not None and now != then:
-            lines.append(f"{name}: accuracy and SLOR {now}, recorded {then}")
+        if now != then:
+            lines.append(f"{name}: accuracy and SLOR {now or system.get('error', 'missing')}, recorded {then}")
     return lines
 
 

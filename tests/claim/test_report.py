@@ -302,6 +302,12 @@ def test_one_seed_run_again_is_as_recorded_and_a_changed_digit_is_found(found: d
     assert differences(results(records), found, 3) == []
 
 
+def test_a_system_that_fails_when_run_again_is_no_agreement(found: dict[str, Any]) -> None:
+    (line,) = differences(results(failing(campaign((3,)), "lora_16", 3)), found, 3)
+    assert line.startswith("lora_16: ")
+    assert "recorded" in line
+
+
 def test_figures_that_went_through_a_file_are_the_same(found: dict[str, Any], tmp_path: Path) -> None:
     write_whole(tmp_path / "claim.json", found)
     recorded = json.loads((tmp_path / "claim.json").read_text(encoding="utf-8"))
