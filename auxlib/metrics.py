@@ -24,6 +24,7 @@ from torch import Tensor
 from auxlib.experts import Expert
 from auxlib.features import Frame, read_preamble, read_texts
 from auxlib.keywords import contains_keyword, contains_stem, count_keyword
+from auxlib.product import kl
 
 
 def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
@@ -125,11 +126,8 @@ def least_drift(success: float, base_rates: Tensor, shares: Tensor) -> float:
     for _ in range(100):
         middle = (low + high) / 2
         low, high = (low, middle) if float(shares @ torch.sigmoid(odds + middle)) > success else (middle, high)
-    reached = torch.sigmoid(odds + low)
-    paid = torch.special.xlogy(reached, reached / base_rates) + torch.special.xlogy(
-        1 - reached, (1 - reached) / (1 - base_rates)
-    )
-    return float(shares @ paid)
+    reached, by_chance = (torch.stack([x, -x], -1).sigmoid().log() for x in (odds + low, odds))
+    return float(shares @ kl(reached, by_chance))
 
 
 def mean_of(values: Sequence[float]) -> float:

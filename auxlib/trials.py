@@ -12,7 +12,7 @@ import hashlib
 import json
 import multiprocessing
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -123,8 +123,3 @@ def write_whole(path: Path, content: Any) -> None:
     scratch = path.with_suffix(".part")
     scratch.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     scratch.replace(path)
-
-
-def failed(records: Sequence[Record]) -> list[str]:
-    """What went wrong in these, for a table."""
-    return [record["error"] for record in records if "error" in record]

@@ -53,7 +53,7 @@ def chosen(found: Iterable[Record]) -> dict[str, dict[str, float]]:
 
 
 def comparisons(size: Size, settings: Mapping[str, dict[str, float]], seeds: Sequence[int] = SEEDS) -> Trials:
-    """All systems with the seeds that are theirs, and three of them on more and on fewer sentences."""
+    """All systems with the seeds that are theirs, and two of them on more and on fewer sentences."""
     trials = []
     for name, spec in SYSTEMS.items():
         setting = settings.get(spec.like or name, {})
@@ -78,15 +78,15 @@ def run_campaign(
 
     Returns the comparisons, the settings, and the seconds that all trials took together, divided by ``jobs``.
     """
-    found: list[Record] = []
+    found, made = [], maker()
     if settings is None:
-        found = _run(folder, searches(size), jobs)
+        found = _run(folder, searches(size), made, jobs)
         settings = chosen(found)
-    records = _run(folder, comparisons(size, settings, seeds), jobs)
+    records = _run(folder, comparisons(size, settings, seeds), made, jobs)
     return records, dict(settings), sum(record["seconds"] for record in [*found, *records]) / jobs
 
 
-def _run(folder: Path, trials: Trials, jobs: int) -> list[Record]:
+def _run(folder: Path, trials: Trials, made: str, jobs: int) -> list[Record]:
     """The records of trials; one that failed says as well which it was."""
     named = {name: {"system": t.system, "seed": t.seed, "sentences": t.size.train} for name, t in trials.items()}
-    return [named[name] | record for name, record in run_trials(folder, trials, run_trial, maker(), jobs).items()]
+    return [named[name] | record for name, record in run_trials(folder, trials, run_trial, made, jobs).items()]

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from auxlib.claim.campaign import WHOLE
 from auxlib.claim.plan import SYSTEMS
 from auxlib.claim.results import CURVES, RESULTS
 from auxlib.metrics import median
@@ -44,7 +45,7 @@ def against_cost(
     figure: str = "accuracy",
     axis: str = "flops",
     systems: Sequence[str] = LEARNERS,
-    sentences: int = 5000,
+    sentences: int = WHOLE.train,
     live: Mapping[str, Line] | None = None,
     levels: Mapping[str, float] | None = None,
 ) -> Picture:
@@ -115,7 +116,7 @@ def _drawable(line: Line) -> Line:
 def _by_weight(recorded: Recorded, system: str) -> dict[float, list[Mapping[str, float]]]:
     points = defaultdict(list)
     for run in recorded:
-        if run["system"] == system and run["dial"] and run["sentences"] == 5000:
+        if run["system"] == system and run["dial"] and run["sentences"] == WHOLE.train:
             for point in run["dial"]:
                 points[point["weight"]].append(point)
             points[1.0].append({key: run["curve"][key][-1] for key in ("accuracy", "grammatical", "slor", "drift")})
@@ -138,10 +139,10 @@ def data_efficiency(recorded: Recorded, title: str, systems: Sequence[str]) -> P
 def starts(recorded: Recorded, title: str, steps: int = 100) -> Picture:
     """The training loss from the first step on, for a start at zero and a random one (F6)."""
     lines = {}
-    for name in ("auxiliary", "random_init"):
+    for name, label in (("auxiliary", "starts at zero"), ("random_init", "starts at random")):
         run = next(run for run in recorded if run["system"] == name and run["early_losses"])
         losses = run["early_losses"][:steps]
-        lines[{"auxiliary": "starts at zero"}.get(name, "starts at random")] = list(range(1, len(losses) + 1)), losses
+        lines[label] = list(range(1, len(losses) + 1)), losses
     return curves(lines, "step", "loss (nats per token)", title, log_x=True)
 
 

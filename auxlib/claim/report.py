@@ -19,7 +19,7 @@ from auxlib.claim.bench import the_world
 from auxlib.claim.campaign import maker
 from auxlib.claim.plan import SYSTEMS
 from auxlib.claim.results import AGAIN, FACTORS, RESULTS, read_claim
-from auxlib.claim.rule import Bar, best, first_past, supported, verdict
+from auxlib.claim.rule import Bar, Z, best, first_past, supported, verdict
 from auxlib.ledger import break_even
 from auxlib.metrics import least_drift, machine, median, versions, wilson
 from auxlib.trials import Record, require_made_by
@@ -112,7 +112,7 @@ def _pooled(tests: Sequence[Mapping[str, float]], frontier: Frontier) -> dict[st
     n = sum(test["n"] for test in tests)
     mean = {key: sum(test[key] for test in tests) / len(tests) for key in POOLED if key in tests[0]}
     low, high = wilson(round(mean["accuracy"] * n), n)
-    half = 1.96 * sqrt(sum(test["slor_se"] ** 2 for test in tests)) / len(tests)
+    half = Z * sqrt(sum(test["slor_se"] ** 2 for test in tests)) / len(tests)
     drifted = mean["drift"] > 0.05  # below, both are noise
     return {
         **{key: round(value, 4) for key, value in mean.items()},

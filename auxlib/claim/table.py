@@ -64,7 +64,7 @@ def _to_bar(found: Mapping[str, Any], system: Mapping[str, Any]) -> str:
 
 
 def as_markdown(table: Sequence[Row]) -> str:
-    """A table for README and notebook; columns of the first row."""
+    """A table for README and notebook; columns of the longest row: one that failed has few."""
     names = list(max(table, key=len))
     lines = ["| " + " | ".join(names) + " |", "|---" + "|--:" * (len(names) - 1) + "|"]
     lines += ["| " + " | ".join(row.get(name, "").replace("|", r"\|") for name in names) + " |" for row in table]
