@@ -90,6 +90,7 @@ class ComputeLedger:
         batch: sentences a step.
         parameters, learning: weights in memory while it trains, and those of them that learn.
         kept_bytes: what a step keeps for its backward pass.
+        cache_bytes: of the frozen model's states for all sentences, if they are cached.
     """
 
     step_flops: int
@@ -98,16 +99,19 @@ class ComputeLedger:
     parameters: int
     learning: int
     kept_bytes: int
+    cache_bytes: int = 0
 
     @classmethod
-    def of(cls, module: nn.Module, step: Callable[[], Tensor], batch: int, read_flops: float = 0.0) -> ComputeLedger:
+    def of(
+        cls, module: nn.Module, step: Callable[[], Tensor], batch: int, read_flops: float = 0.0, cache_bytes: int = 0
+    ) -> ComputeLedger:
         """Take the figures from one call of ``step``, which returns the loss of a batch."""
         with counting(module) as tally, keeping(module) as kept:
             step()
         # by storage: a frozen output matrix may be tied, and then is in memory once
         everything = sum({weight.data_ptr(): weight.numel() for weight in module.parameters()}.values())
         learning = sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
-        return cls(tally.flops, read_flops, batch, everything, learning, sum(kept.values()))
+        return cls(tally.flops, read_flops, batch, everything, learning, sum(kept.values()), cache_bytes)
 
     def flops(self, steps: int, sentences: int) -> float:
         """Of a training of so many steps on a data set of so many sentences, each read for the cache when first met."""
@@ -115,8 +119,8 @@ class ComputeLedger:
 
     @property
     def memory_bytes(self) -> int:
-        """Weights, gradients, Adam's two moments, and what a step keeps for its backward pass."""
-        return FLOAT * (self.parameters + 3 * self.learning) + self.kept_bytes
+        """Weights, gradients, Adam's two moments, what a step keeps for its backward pass, and the cache."""
+        return FLOAT * (self.parameters + 3 * self.learning) + self.kept_bytes + self.cache_bytes
 
     @property
     def task_bytes(self) -> int:

@@ -12,9 +12,10 @@ import hashlib
 import json
 import multiprocessing
 import traceback
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -23,6 +24,7 @@ from auxlib.errors import ResultsMismatch
 
 Record = dict[str, Any]
 Work = Callable[[Any], Record]
+KILLED = {"error": "the process was killed, perhaps for want of memory", "seconds": 0.0}
 
 
 def made_by(sources: Iterable[Path], *others: object) -> str:
@@ -77,19 +79,32 @@ def run_trials(
     return {name: known[name] for name in trials}
 
 
-def _in_processes(todo: Mapping[str, Any], work: Work, jobs: int, progress: bool) -> Iterable[tuple[str, Record]]:
+def _in_processes(todo: Mapping[str, Any], work: Work, jobs: int, progress: bool) -> Iterator[tuple[str, Record]]:
+    """All trials in some order. A pool that loses a process is lost whole: whose fault it was shows when the trials
+    that were running are tried alone; all others go on in a new pool."""
     from tqdm.auto import tqdm
 
-    if not todo:
-        return
+    left = dict(todo)
+    with tqdm(total=len(left), desc="trials", disable=not progress or not left) as bar:
+        while left:
+            for name, record in _in_pool(left, work, jobs):
+                del left[name]
+                bar.update()
+                yield name, record
+            for name in list(left)[:jobs]:
+                alone = dict(_in_pool({name: left.pop(name)}, work, 1))
+                bar.update()
+                yield name, alone.get(name, KILLED)
+
+
+def _in_pool(trials: Mapping[str, Any], work: Work, jobs: int) -> Iterator[tuple[str, Record]]:
+    """What was done, until a process was killed."""
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit a library's threads half alive
     with ProcessPoolExecutor(jobs, spawn, initializer=_one_thread) as pool:
-        waiting: dict[Future, str] = {pool.submit(_guarded, work, trial): name for name, trial in todo.items()}
-        for done in tqdm(as_completed(waiting), total=len(waiting), desc="trials", disable=not progress):
-            try:
+        waiting = {pool.submit(_guarded, work, trial): name for name, trial in trials.items()}
+        for done in as_completed(waiting):
+            with suppress(BrokenProcessPool):
                 yield waiting[done], done.result()
-            except BrokenProcessPool:
-                yield waiting[done], {"error": "the process was killed, perhaps for want of memory", "seconds": 0.0}
 
 
 def _guarded(work: Work, trial: Any) -> Record:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from transformers import DynamicCache
 
 from auxlib.baselines.prefix import Prefixed
-from auxlib.baselines.reading import Memory, Reading, System, cache_in, part_of
+from auxlib.baselines.reading import Memory, Reading, System, part_of, unread
 from auxlib.experts import Expert
 from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.grammar import FULL_STOP
@@ -36,8 +36,7 @@ class Beside(System):
         """The expert's hidden states ``[B, T, D]`` at the places not in memory yet; cached features are taken."""
         if reading.hidden is not None:
             return reading.hidden
-        cache = cache_in(memory)
-        new = reading.token_ids[:, 0 if cache is None else cache.get_seq_length() :]
+        new, cache = unread(reading, memory)
         with torch.no_grad():
             return self.expert.model(new, past_key_values=cache, use_cache=cache is not None).last_hidden_state
 
@@ -78,14 +77,13 @@ class Together(System):
 
     def forward(self, reading: Reading, memory: Memory | None = None) -> Tensor:
         """Joint logits ``[B, T, V]``."""
-        cache = cache_in(memory)
-        new = reading.token_ids[:, 0 if cache is None else cache.get_seq_length() :]
+        new, cache = unread(reading, memory)
         hidden = self.lm.model(new, past_key_values=cache, use_cache=cache is not None).last_hidden_state
         return self.auxiliary(hidden, reading.keyword_ids, reading.seen[:, -hidden.shape[1] :])
 
 
 class OwnTrunk(Beside):
-    """The paper's own form: an independent network reads keyword and text itself; its own head starts at zero."""
+    """An independent network reads keyword and text itself, and no state of the expert; its own head starts at zero."""
 
     def __init__(self, expert: Expert, auxiliary: Prefixed) -> None:
         super().__init__(expert)
@@ -119,8 +117,8 @@ class Pair(Beside):
 class PrefixClassifier(Beside):
     """``log p(v | x_<t) + λ log p(c | x_<t v)`` with a classifier of prefixes (FUDGE, Yang and Klein 2021).
 
-    It reads the same frozen states as our auxiliary, through the same gate, but it must be asked about every candidate
-    word, after the expert has read that word. Only the expert's ``candidates`` most likely words are.
+    It reads the same frozen states as our auxiliary, through the same two layers, but it must be asked about every
+    candidate word, after the expert has read that word. Only the expert's ``candidates`` most likely words are.
 
     Args:
         base_rates: ``[V]``, how often each word is in a training sentence. Training pairs are balanced, half of them
@@ -133,7 +131,7 @@ class PrefixClassifier(Beside):
     def __init__(self, expert: Expert, base_rates: Tensor, width: int, candidates: int = 32, weight: float = 1.0):
         super().__init__(expert)
         W = expert.unembedding
-        self.gate, self.out = Gate(W, width), nn.Linear(width, 1)
+        self.gate, self.mix, self.out = Gate(W, width), nn.Linear(width, width), nn.Linear(width, 1)
         self.register_buffer("base_rates", base_rates.clamp(1e-4, 1 - 1e-4))
         self.candidates, self.weight = candidates, weight
 
@@ -147,7 +145,8 @@ class PrefixClassifier(Beside):
 
     def odds(self, hidden: Tensor, keyword_ids: Tensor, seen: Tensor) -> Tensor:
         """Balanced log-odds that the sentence will hold the keyword, ``[B, T]``; states are those after the prefix."""
-        return self.out(self.gate(hidden, keyword_ids, seen))[..., 0]
+        u = self.gate(hidden, keyword_ids, seen)
+        return self.out(u + F.gelu(self.mix(u)))[..., 0]
 
     def forward(self, reading: Reading, memory: Memory | None = None) -> Tensor:
         """Logits ``[B, 1, V]`` of the next token; the words that are not candidates get ``-inf``."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from auxlib.baselines.reading import Memory, Reading, System, cache_in
+from auxlib.baselines.reading import Memory, Reading, System, unread
 from auxlib.experts import Expert, freeze
 from auxlib.worlds.story_lm import new_story_lm
 from auxlib.worlds.storyland import Storyland
@@ -37,17 +37,14 @@ class Prefixed(System):
 
     def forward(self, reading: Reading, memory: Memory | None = None) -> Tensor:
         """Logits ``[B, T, V]`` of the places that are not in memory yet."""
-        cache, front = cache_in(memory), len(self.prompt) + 1
-        known = 0 if cache is None else cache.get_seq_length()
-        embed = self.lm.get_input_embeddings()
-        if known:
-            inputs, front = embed(reading.token_ids[:, known - front :]), 0
-        else:
+        front, embed = len(self.prompt) + 1, self.lm.get_input_embeddings()
+        new, cache = unread(reading, memory, front)
+        inputs, begins = embed(new), new.shape == reading.token_ids.shape
+        if begins:
             keyword = embed(reading.keyword_ids * self.told)[:, None]
-            prompt = self.prompt.expand(len(keyword), -1, -1)
-            inputs = torch.cat([prompt, keyword, embed(reading.token_ids)], 1)
+            inputs = torch.cat([self.prompt.expand(len(keyword), -1, -1), keyword, inputs], 1)
         logits = self.lm(inputs_embeds=inputs, past_key_values=cache, use_cache=cache is not None).logits
-        return logits[:, front:]
+        return logits[:, front * begins :]
 
 
 def from_scratch(world: Storyland, width: int, layers: int, seed: int, told: bool = True) -> Prefixed:

@@ -73,9 +73,13 @@ class System(nn.Module):
         return F.cross_entropy(self(reading).flatten(0, 1), token_ids.flatten(), ignore_index=BLANK)
 
 
-def cache_in(memory: Memory | None) -> DynamicCache | None:
-    """The key-value cache of a system's one model; a new one at the first step, none when nothing is to be kept."""
-    return None if memory is None else memory.setdefault("cache", DynamicCache())
+def unread(reading: Reading, memory: Memory | None, front: int = 0) -> tuple[Tensor, DynamicCache | None]:
+    """The tokens that a system's one model has not read, and its key-value cache: none when nothing is to be kept.
+
+    ``front`` places before the first token are in the cache as well.
+    """
+    cache = None if memory is None else memory.setdefault("cache", DynamicCache())
+    return reading.token_ids[:, 0 if cache is None else max(0, cache.get_seq_length() - front) :], cache
 
 
 def part_of(memory: Memory | None, name: str) -> Memory | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import islice
 from math import ceil
 
 import torch
@@ -27,6 +28,7 @@ from auxlib.worlds.story_lm import load_story_lm
 from auxlib.worlds.storyland import Storyland
 
 WARMUP, RECENT = 30, 7  # steps; the mean is mostly over the last eighth of a training
+STREAM = 60_000  # the sentences of an experiment's seeds are none that an expert was trained or judged on
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Bench:
     def __init__(self, size: Size, seed: int, expert: str) -> None:
         self.size, self.seed, self.world = size, seed, the_world()
         self.judge, self.expert = StoryJudge(self.world), load_story_lm(expert)
-        draw = torch.Generator().manual_seed(seed)
+        draw = torch.Generator().manual_seed(STREAM + seed)
         self.train = self.world.sample(size.train, draw)
         self.dev, self.test = (self._questions(max(1, n), draw) for n in (size.dev, size.test))
 
@@ -110,14 +112,19 @@ def lessons(
         drop: share of the sentences that are asked for nothing.
     """
     draw = torch.Generator().manual_seed(bench.seed)
-    for _ in range(ceil(epochs)):
-        for rows in torch.randperm(len(bench.train), generator=draw).split(batch):
-            token_ids = bench.train[rows]
-            keyword_ids = bench.world.draw_keywords(token_ids, draw)
-            keyword_ids = keyword_ids.roll(1) if shuffled else keyword_ids
-            if drop:
-                keyword_ids = keyword_ids.masked_fill(torch.rand(len(rows), generator=draw) < drop, BLANK)
-            yield Reading.before(token_ids, keyword_ids, bench.hidden[rows] if cached else None), token_ids
+    steps = max(1, round(epochs * ceil(len(bench.train) / batch)))
+    for rows in islice(_batches(len(bench.train), batch, draw), steps):
+        token_ids = bench.train[rows]
+        keyword_ids = bench.world.draw_keywords(token_ids, draw)
+        keyword_ids = keyword_ids.roll(1) if shuffled else keyword_ids
+        if drop:
+            keyword_ids = keyword_ids.masked_fill(torch.rand(len(rows), generator=draw) < drop, BLANK)
+        yield Reading.before(token_ids, keyword_ids, bench.hidden[rows] if cached else None), token_ids
+
+
+def _batches(n: int, batch: int, draw: torch.Generator) -> Iterator[Tensor]:
+    while True:
+        yield from torch.randperm(n, generator=draw).split(batch)
 
 
 def measure(system: System, questions: tuple[Tensor, Tensor], bench: Bench) -> dict[str, float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 import auxlib
+from auxlib.assets import data_dir
 from auxlib.claim.bench import Size, the_world
 from auxlib.claim.plan import SYSTEMS, Setting
 from auxlib.claim.rule import best
@@ -19,18 +20,25 @@ from auxlib.worlds.story_lm import SHIPPED_LM, WELL_READ_LM, load_story_lm
 WHOLE = Size()
 SEEDS, SEARCH_SEED = (0, 1, 2, 3, 4), 100
 OTHER_SIZES = (1250, 20_000)  # sentences of the data-efficiency curve, beside the main one
-SLOW = ("scratch", "scratch_aided", "scratch_both", "fine_tuned", "lora_16", "lora_4", "pair", "classifier")
+SLOW = (
+    "scratch", "fine_tuned", "scratch_aided", "lora_16", "lora_4", "scratch_both", "classifier", "prompt_tuned", "pair",
+    "own_trunk", "auxiliary",
+)  # fmt: skip
+SOURCES = (
+    "ledger.py", "baselines/*.py", "claim/bench.py", "claim/campaign.py", "claim/plan.py", "claim/rule.py",
+    "claim/trial.py", "worlds/automaton.py", "worlds/grammar.py", "worlds/rules.py", "worlds/story*.py",
+)  # fmt: skip
 Trials = dict[str, Trial]
 
 
 def maker() -> str:
-    """The hash of what decides the figures: systems, plan, rule, experts, and a sample of the world."""
+    """The hash of what decides the figures: systems, plan, rule, experts, and the world's grammar and sentences."""
     package = Path(auxlib.__file__).parent
-    sources = [*package.glob("baselines/*.py"), *package.glob("worlds/story_*.py"), package / "ledger.py"]
-    sources += [package / "claim" / f"{name}.py" for name in ("bench", "plan", "rule", "trial")]
+    sources = [path for pattern in SOURCES for path in package.glob(pattern)]
     sample = the_world().sample(200, torch.Generator().manual_seed(0))
     experts = [load_story_lm(name).fingerprint for name in (WELL_READ_LM, SHIPPED_LM)]
-    return made_by(sources, *experts, sha256(sample.numpy().tobytes()).hexdigest())
+    grammar = (data_dir() / "storyland" / "grammar.toml").read_bytes()
+    return made_by(sources, *experts, *(sha256(data).hexdigest() for data in (grammar, sample.numpy().tobytes())))
 
 
 def searches(size: Size) -> Trials:

@@ -119,7 +119,8 @@ def _by_weight(recorded: Recorded, system: str) -> dict[float, list[Mapping[str,
         if run["system"] == system and run["dial"] and run["sentences"] == WHOLE.train:
             for point in run["dial"]:
                 points[point["weight"]].append(point)
-            points[1.0].append({key: run["curve"][key][-1] for key in ("accuracy", "grammatical", "slor", "drift")})
+            trained = run["setting"].get("weight", 1.0)
+            points[trained].append({key: run["curve"][key][-1] for key in ("accuracy", "grammatical", "slor", "drift")})
     return dict(points)
 
 

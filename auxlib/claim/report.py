@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf, sqrt
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from auxlib.worlds.story_lm import WELL_READ_LM, load_story_lm
 POOLED = ("accuracy", "grammatical", "success", "slor", "drift", "distinct_2", "nll")
 EARLY_OF = ("auxiliary", "random_init")  # whose first losses a picture shows
 WRITTEN = 20_000  # sentences of the expert alone, for the base rates
+T_975 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # Student's t for so many seeds
 Frontier = tuple[Tensor, Tensor]
 
 
@@ -41,7 +43,8 @@ def assemble(records: Sequence[Record], sentences: int) -> dict[str, Any]:
     verdicts = {str(seed): _of_seed(done.get(("scratch", seed)), done.get(("auxiliary", seed))) for seed in seeds}
     bars = {seed: Bar.of(best(done["scratch", seed]["curve"])["dev"]) for seed in seeds if ("scratch", seed) in done}
     frontier = control_frontier()
-    systems = {name: _of_system(name, [r for r in main if r["system"] == name], bars, frontier) for name in SYSTEMS}
+    planned = [name for name, spec in SYSTEMS.items() if min(seeds, default=0) < spec.seeds]
+    systems = {name: _of_system(name, [r for r in main if r["system"] == name], bars, frontier) for name in planned}
     ratios = [found for found in verdicts.values() if "factors" in found]
     return {
         "supported": supported(list(verdicts.values())),
@@ -108,19 +111,31 @@ def _of_system(name: str, records: Sequence[Record], bars: Mapping[int, Bar], fr
 
 
 def _pooled(tests: Sequence[Mapping[str, float]], frontier: Frontier) -> dict[str, Any]:
-    """Test figures over all samples of all seeds, with 95 % intervals; and how much of the drift was needed."""
+    """Test figures over all samples of all seeds; and how much of the drift was needed.
+
+    95 % intervals are over seeds (Student's t), and never narrower than those over sentences.
+    """
     n = sum(test["n"] for test in tests)
     mean = {key: sum(test[key] for test in tests) / len(tests) for key in POOLED if key in tests[0]}
-    low, high = wilson(round(mean["accuracy"] * n), n)
-    half = Z * sqrt(sum(test["slor_se"] ** 2 for test in tests)) / len(tests)
+    accuracy, slor = mean["accuracy"], mean["slor"]
+    spread, half = (_half_width([test[key] for test in tests]) for key in ("accuracy", "slor"))
+    low, high = wilson(round(accuracy * n), n)
+    low, high = max(0.0, min(low, accuracy - spread)), min(1.0, max(high, accuracy + spread))
+    half = max(half, Z * sqrt(sum(test["slor_se"] ** 2 for test in tests)) / len(tests))
     drifted = mean["drift"] > 0.05  # below, both are noise
     return {
         **{key: round(value, 4) for key, value in mean.items()},
-        "accuracy_interval": [round(value, 4) for value in (mean["accuracy"], low, high)],
-        "slor_interval": [round(mean["slor"] + shift, 4) for shift in (0.0, -half, half)],
+        "accuracy_interval": [round(value, 4) for value in (accuracy, low, high)],
+        "slor_interval": [round(slor + shift, 4) for shift in (0.0, -half, half)],
         "efficiency": round(least_drift(mean["accuracy"], *frontier) / mean["drift"], 4) if drifted else None,
         "n": n,
+        "seeds": len(tests),
     }
+
+
+def _half_width(values: Sequence[float]) -> float:
+    """Half of a mean's 95 % interval by Student's t; 0 for a single value, which says nothing of spread."""
+    return T_975[len(values)] * stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
 
 
 def control_frontier() -> Frontier:
@@ -138,7 +153,8 @@ def _tasks(systems: Mapping[str, Mapping[str, Any]]) -> float | None:
     """After how many tasks pre-training has paid, by the cost to the bar; None where that is not known."""
     costs = [systems[name].get("flops_to_bar") for name in ("scratch", "auxiliary")]
     receipt = json.loads((data_dir() / "checkpoints" / WELL_READ_LM / "receipt.json").read_text(encoding="utf-8"))
-    return None if None in costs else round(break_even(receipt["training_flops"], *costs), 1)
+    tasks = inf if None in costs else break_even(receipt["training_flops"], *costs)
+    return None if tasks == inf else round(tasks, 1)
 
 
 def _middle(values: Iterable[float]) -> float | None:
@@ -153,7 +169,7 @@ def curves(records: Sequence[Record]) -> list[dict[str, Any]]:
     kept = ("accuracy", "grammatical", "success", "slor", "drift")
     return [
         {
-            **{key: record[key] for key in ("system", "seed", "sentences")},
+            **{key: record[key] for key in ("system", "seed", "sentences", "setting")},
             "batch": record.get("ledger", {}).get("batch", 0),
             "curve": {
                 **{key: [point[key] for point in record["curve"]] for key in ("step", "flops", "train_seconds")},

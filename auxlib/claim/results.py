@@ -12,7 +12,7 @@ from auxlib.errors import CourseError
 RESULTS, CURVES = Path("data/results/full/claim.json"), Path("data/results/full/claim_curves.json")
 AGAIN = "python -m auxlib run --experiment claim"
 FACTORS = ("fewer_sentences", "cheaper_sentences", "cached_states")
-NEEDED = {"supported", "seeds_passing", "flops_ratio", "accuracy", "slor", "systems", "verdicts", "made_by"}
+NEEDED = {"supported", "seeds_passing", "flops_ratio", "accuracy", "slor", "systems", "verdicts", "settings", "made_by"}
 
 
 def read_claim(root: Path) -> dict[str, Any] | None:
@@ -22,7 +22,7 @@ def read_claim(root: Path) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # also what is cut within a character
         raise CourseError(f"{path} is damaged or truncated ({error}); make it again: {AGAIN}") from error
     if missing := NEEDED - set(found):
         raise CourseError(f"{path} lacks {', '.join(sorted(missing))}; make it again: {AGAIN}")

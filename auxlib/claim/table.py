@@ -23,8 +23,11 @@ VARIANTS = (
 
 
 def rows(found: Mapping[str, Any], names: Sequence[str] = MAIN) -> list[Row]:
-    """One row for each system: quality on test sentences, and cost. Intervals are 95 %."""
-    return [_row(found, found["systems"][name]) for name in names]
+    """One row for each system: quality on test sentences, and cost. Intervals are 95 %, over seeds and sentences.
+
+    Systems that were not to be run with any of the seeds have none.
+    """
+    return [_row(found, found["systems"][name]) for name in names if name in found["systems"]]
 
 
 def _row(found: Mapping[str, Any], system: Mapping[str, Any]) -> Row:
@@ -34,6 +37,7 @@ def _row(found: Mapping[str, Any], system: Mapping[str, Any]) -> Row:
     efficiency = system["efficiency"]
     return {
         "system": system["label"] + lost,
+        "seeds": str(system["seeds"]),
         "keyword": _with_interval(system["accuracy_interval"], 3),
         "SLOR": _with_interval(system["slor_interval"], 2),
         "grammatical": f"{system['grammatical']:.3f}",

@@ -31,9 +31,9 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """A file's name: system, seed, sentences, and the setting where there is one."""
-        chosen = "".join(f"-{value:g}" for value in self.setting.values())
-        return f"{self.system}-{self.seed}-{self.size.train}{chosen}"
+        """A file's name: system, seed, size, and the setting where there is one."""
+        size = "-".join(f"{value:g}" for value in vars(self.size).values())
+        return "-".join([self.system, str(self.seed), size, *(f"{value:g}" for value in self.setting.values())])
 
 
 def run_trial(trial: Trial) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _marks(steps_per_epoch: int, epochs: float, spec: Spec) -> dict[int, float]:
     """Steps at which to measure, with their epoch: from the last one backwards, a constant factor apart."""
     factor, first = (2**0.5, 1 / 2) if spec.fine else (2.0, epochs if spec.rarely else 1 / 2)
     marks = {}
-    while epochs > first * 0.99:
+    while not marks or epochs > first * 0.99:
         marks[max(1, round(epochs * steps_per_epoch))] = round(epochs, 3)
         epochs /= factor
     return marks
@@ -100,7 +100,8 @@ def _weigh(system: System, spec: Spec, bench: Bench, batch: int) -> tuple[Comput
     def step() -> Tensor:
         return system.loss(reading, token_ids)
 
-    ledger = ComputeLedger.of(system, step, batch, bench.read_flops if spec.cached else 0.0)
+    kept = (bench.read_flops, bench.hidden.nbytes) if spec.cached else ()
+    ledger = ComputeLedger.of(system, step, batch, *kept)
     counted = counted_by_torch(lambda: step().backward())
     system.zero_grad()
     return ledger, counted
