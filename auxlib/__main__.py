@@ -44,8 +44,8 @@ def _course_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     run.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="number or name, e.g. 02; all without any")
     run.add_argument("--profile", default="quick", help="quick (default), full or gpu")
     run.add_argument("--jobs", type=_positive, default=2, help="notebooks, or trials, at the same time (default 2)")
-    run.add_argument("--experiment", choices=("claim",), help="run this experiment instead, and record it: an hour")
-    run.add_argument("--seed", type=int, choices=range(5), help="only one seed of the experiment, nothing is recorded")
+    run.add_argument("--experiment", choices=("claim", "rivals"), help="run this instead, and record it: an hour")
+    run.add_argument("--seed", type=int, choices=range(5), help="only one seed of the claim, nothing is recorded")
     run.add_argument("--threads", type=_positive, help="threads per notebook; the cores are shared out by default")
 
     books = add("notebooks", _notebooks, "generate the notebooks from notebooks/src")

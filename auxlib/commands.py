@@ -115,7 +115,27 @@ def bench_command(args: Namespace) -> int:
 
 
 def experiment_command(args: Namespace) -> int:
-    """Run the experiment that decides the claim, and record it; or one seed, and compare with what was recorded."""
+    """Run an experiment, whole, and record it; of the claim also one seed, and compare with what was recorded."""
+    return _rivals(args) if args.experiment == "rivals" else _claim(args)
+
+
+def _rivals(args: Namespace) -> int:
+    from auxlib.claim.table import as_markdown
+    from auxlib.rivals.experiment import maker, run_experiment
+    from auxlib.rivals.report import assemble
+    from auxlib.rivals.table import RESULTS, rows
+
+    if args.seed is not None:
+        raise CourseError("the experiment 'rivals' is run whole: --seed goes with --experiment claim.")
+    root = data_dir().parent
+    records, spent = run_experiment(root / "build" / "rivals", args.jobs)
+    found = assemble(records) | {"made_by": maker(), "seconds": round(spent)}
+    print(as_markdown(rows(found)))
+    write_whole(root / RESULTS, found)
+    return int(bool(found["failed"]))
+
+
+def _claim(args: Namespace) -> int:
     from auxlib.claim.campaign import SEEDS, WHOLE, maker, run_campaign
     from auxlib.claim.pictures import illustrate
     from auxlib.claim.report import assemble, curves, differences, load_claim

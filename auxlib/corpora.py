@@ -109,6 +109,12 @@ def _wordnet_records() -> Iterator[dict]:
                    "has_headword": head is not None}  # fmt: skip
 
 
+def wordnet_glosses(n: int) -> list[str]:
+    """n definitions of WordNet, spread over the whole dictionary, without their examples."""
+    found = [" ".join(gloss.split('"')[0].split()).rstrip(";: ") for _, gloss in _wordnet_lines()]
+    return found[:: max(1, len(found) // n)][:n]
+
+
 def _form_in(lemma: str, text: str) -> str | None:
     """The lemma as the sentence writes it, or None. A capital that comes from the first position is undone."""
     match = re.search(rf"(?<!\w){re.escape(lemma)}(?!\w)", text, re.IGNORECASE)
@@ -118,16 +124,21 @@ def _form_in(lemma: str, text: str) -> str | None:
 
 
 def _wordnet_synsets() -> Iterator[tuple[list[str], list[str]]]:
-    """Every synset's lemmas and example sentences, from the data files of WordNet 3.0."""
+    """Every synset's lemmas and example sentences."""
+    for fields, gloss in _wordnet_lines():
+        field = fields.split()
+        lemmas = [re.sub(r"\(\w+\)$", "", field[4 + 2 * i]).replace("_", " ") for i in range(int(field[3], 16))]
+        yield lemmas, re.findall(r'"([^"]+)"', gloss)
+
+
+def _wordnet_lines() -> Iterator[tuple[str, str]]:
+    """Every synset's fields and gloss, from the data files of WordNet 3.0."""
     folder = _wordnet_folder()
     for path in (folder / name for name in _WORDNET_FILES if (folder / name).is_file()):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("  ") or " | " not in line:
-                continue
-            fields, gloss = line.split(" | ", 1)
-            field = fields.split()
-            lemmas = [re.sub(r"\(\w+\)$", "", field[4 + 2 * i]).replace("_", " ") for i in range(int(field[3], 16))]
-            yield lemmas, re.findall(r'"([^"]+)"', gloss)
+            if not line.startswith("  ") and " | " in line:
+                fields, gloss = line.split(" | ", 1)
+                yield fields, gloss
 
 
 def _wordnet_folder() -> Path:

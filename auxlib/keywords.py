@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -166,10 +166,11 @@ def _match(token_ids: Tensor, position: Tensor, keyword_ids: Tensor) -> tuple[Te
 
 
 Spelling: TypeAlias = tuple[Sequence[int], Sequence[int]]
+Word = TypeVar("Word")  # a keyword, spelled out in pieces or not
 Chooser: TypeAlias = Callable[[Sequence[Spelling], random.Random], Spelling | None]
 
 
-def choose_keyword(keywords: Sequence[Spelling], draw: random.Random, headword: float = 0.5) -> Spelling | None:
+def choose_keyword(keywords: Sequence[Word], draw: random.Random, headword: float = 0.5) -> Word | None:
     """Pick the condition of one training sentence: its headword half of the time, else any of its content words.
 
     A sentence supports every word in it, so drawing anew in each epoch multiplies the conditions seen for free.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 SHIPPED = "wordnet-keyword"
+SAMPLING = {"do_sample": True, "temperature": 0.8, "top_p": 0.95, "top_k": 0, "max_new_tokens": 24}
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,15 @@ class Material:
     dev: Dataset
 
 
-def material(recipe: Recipe, expert: Expert | None = None, progress: bool = True) -> Material:
-    """Load and compute everything that does not depend on the auxiliary. The second call finds it on disk."""
+def material(
+    recipe: Recipe, expert: Expert | None = None, progress: bool = True, corpus: DatasetDict | None = None
+) -> Material:
+    """Load and compute everything that does not depend on the auxiliary. The second call finds it on disk.
+
+    A ``corpus`` that is at hand already is taken as it is, whatever the recipe says.
+    """
     expert = expert or load_expert(recipe.expert)
-    corpus = load_corpus(recipe.corpus, seed=recipe.seed, limit=recipe.sentences)
+    corpus = corpus or load_corpus(recipe.corpus, seed=recipe.seed, limit=recipe.sentences)
     if missing := {"train", "dev"} - set(corpus):
         raise CorpusError(
             f"corpus {recipe.corpus} has no {' and no '.join(missing)} part: it is too small to be split."
@@ -142,7 +148,7 @@ def write_sentences(
     Returns:
         The sentences, the given start included, without the preamble.
     """
-    options = {"do_sample": True, "temperature": 0.8, "top_p": 0.95, "top_k": 0, "max_new_tokens": 24, **generation}
+    options = {**SAMPLING, **generation}
     if seed is not None:
         torch.manual_seed(seed)
     words = [word if word is None else check_keyword(word) for word in keywords]

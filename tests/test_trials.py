@@ -114,6 +114,14 @@ def test_a_process_that_dies_is_a_failure_and_the_next_run_completes(tmp_path: P
     assert written(tmp_path)["first"] == 1
 
 
+def test_one_killed_process_takes_nobody_else_with_it(tmp_path: Path) -> None:
+    deeds = {"killer": "die", "first": "", "second": "", "third": "", "last": ""}
+    records = run(tmp_path, deeds, jobs=2)
+    assert list(records) == list(deeds)
+    assert [name for name, record in records.items() if "error" in record] == ["killer"]
+    assert "killed" in records["killer"]["error"]
+
+
 # --- which records count ---
 
 

@@ -41,17 +41,18 @@ def assemble(records: Sequence[Record], sentences: int) -> dict[str, Any]:
     done = {(record["system"], record["seed"]): record for record in main if "error" not in record}
     seeds = sorted({record["seed"] for record in main})
     verdicts = {str(seed): _of_seed(done.get(("scratch", seed)), done.get(("auxiliary", seed))) for seed in seeds}
-    bars = {seed: Bar.of(best(done["scratch", seed]["curve"])["dev"]) for seed in seeds if ("scratch", seed) in done}
+    bars = {seed: _bar(done["scratch", seed]["curve"]) for seed in seeds if ("scratch", seed) in done}
     frontier = control_frontier()
     planned = [name for name, spec in SYSTEMS.items() if min(seeds, default=0) < spec.seeds]
     systems = {name: _of_system(name, [r for r in main if r["system"] == name], bars, frontier) for name in planned}
-    ratios = [found for found in verdicts.values() if "factors" in found]
+    ratios = sorted((v for v in verdicts.values() if "factors" in v), key=lambda found: found["flops_ratio"])
     return {
         "supported": supported(list(verdicts.values())),
         "seeds_passing": sum(found["passes"] for found in verdicts.values()),
         "flops_ratio": _middle(found["flops_ratio"] for found in ratios),
         "flops_ratio_to_best": _middle(found["flops_ratio_to_best"] for found in ratios),
-        "factors": {name: _middle(found["factors"][name] for found in ratios) for name in FACTORS},
+        # of the seed in the middle, for only one seed's factors make up its ratio
+        "factors": ratios[(len(ratios) - 1) // 2]["factors"] if ratios else dict.fromkeys(FACTORS),
         "accuracy": {name: found.get("accuracy_interval") for name, found in systems.items()},
         "slor": {name: found.get("slor_interval") for name, found in systems.items()},
         "control_efficiency": {name: found.get("efficiency") for name, found in systems.items()},
@@ -81,7 +82,16 @@ def _of_seed(scratch: Record | None, ours: Record | None) -> dict[str, Any]:
     return found | {"sentences_read": [theirs, mine], "factors": dict(zip(FACTORS, factors, strict=True))}
 
 
-def _of_system(name: str, records: Sequence[Record], bars: Mapping[int, Bar], frontier: Frontier) -> dict[str, Any]:
+def _bar(scratch: Sequence[Mapping[str, Any]]) -> tuple[Bar, float]:
+    """The bar that training from scratch sets in one seed, and what it cost itself to get there, as the rule has it."""
+    top = best(scratch)
+    bar = Bar.of(top["dev"])
+    return bar, (first_past(scratch, bar) or top)["flops"]
+
+
+def _of_system(
+    name: str, records: Sequence[Record], bars: Mapping[int, tuple[Bar, float]], frontier: Frontier
+) -> dict[str, Any]:
     """One system over its seeds, each at the checkpoint that its development figures chose."""
     done = [record for record in records if "error" not in record]
     broken = {"failed_seeds": [record["seed"] for record in records if "error" in record]}
@@ -92,7 +102,8 @@ def _of_system(name: str, records: Sequence[Record], bars: Mapping[int, Bar], fr
     costs = {key: ledger.get(key, 0) for key in ("learning", "memory_bytes", "task_bytes")}
     if ledger:
         costs["rule_by_counter"] = round(ledger["step_flops"] / ledger["step_flops_counted"], 4)
-    past = [first_past(record["curve"], bars[record["seed"]]) for record in done if record["seed"] in bars]
+    judged = [(bars[record["seed"]], record["curve"]) for record in done if record["seed"] in bars]
+    there = [(theirs, (first_past(curve, bar) or {"flops": inf})["flops"]) for (bar, theirs), curve in judged]
     return {
         "label": SYSTEMS[name].label,
         **_pooled([top["test"] for top in tops], frontier),
@@ -101,7 +112,8 @@ def _of_system(name: str, records: Sequence[Record], bars: Mapping[int, Bar], fr
             for r, top in zip(done, tops, strict=True)
         },
         "flops": _middle(top["flops"] for top in tops),
-        "flops_to_bar": _middle(inf if point is None else point["flops"] for point in past),
+        "flops_to_bar": _middle(mine for _, mine in there),
+        "fewer_to_bar": _middle(theirs / mine for theirs, mine in there if mine),
         "train_seconds": _middle(top["train_seconds"] for top in tops),
         **costs,
         **{key: _middle(record[key] for record in done) for key in ("flops_per_written_token", "ms_per_written_token")},

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from auxlib.claim.results import FACTORS
+from auxlib.claim.rule import SEEDS_NEEDED
 
 Row = dict[str, str]
 MAIN = (
@@ -27,10 +28,10 @@ def rows(found: Mapping[str, Any], names: Sequence[str] = MAIN) -> list[Row]:
 
     Systems that were not to be run with any of the seeds have none.
     """
-    return [_row(found, found["systems"][name]) for name in names if name in found["systems"]]
+    return [_row(found["systems"][name]) for name in names if name in found["systems"]]
 
 
-def _row(found: Mapping[str, Any], system: Mapping[str, Any]) -> Row:
+def _row(system: Mapping[str, Any]) -> Row:
     if "error" in system:
         return {"system": system["label"], "keyword": f"FAILED: {' '.join(system['error'].split())}"}
     lost = f" (seed {', '.join(map(str, system['failed_seeds']))} FAILED)" if system["failed_seeds"] else ""
@@ -44,7 +45,7 @@ def _row(found: Mapping[str, Any], system: Mapping[str, Any]) -> Row:
         "both": f"{system['success']:.3f}",
         "nats": f"{system['nll']:.2f}" if "nll" in system else "–",
         "efficiency": "–" if efficiency is None else f"{efficiency:.2f}",
-        "to the bar": _to_bar(found, system),
+        "to the bar": _to_bar(system),
         "weights": f"{system['learning']:,}" if system["learning"] else "–",
         "training memory": f"{system['memory_bytes'] / 1e6:.0f} MB" if system["learning"] else "–",
         "a written token": f"{system['flops_per_written_token'] / 1e6:.2f} MFLOP"
@@ -57,14 +58,13 @@ def _with_interval(interval: Sequence[float], digits: int) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def _to_bar(found: Mapping[str, Any], system: Mapping[str, Any]) -> str:
-    """Operations until the bar was passed, and how many times fewer than from scratch."""
-    mine, theirs = system["flops_to_bar"], found["systems"]["scratch"].get("flops_to_bar")
+def _to_bar(system: Mapping[str, Any]) -> str:
+    """Operations until the bar was passed, and how many times fewer than from scratch: each the median over seeds."""
     if not system["learning"]:
         return "–"
-    if mine is None or theirs is None:
+    if system["flops_to_bar"] is None or not system["fewer_to_bar"]:
         return "never"
-    return f"{mine / 1e9:,.0f} GFLOP (÷ {theirs / mine:.1f})"
+    return f"{system['flops_to_bar'] / 1e9:,.0f} GFLOP (÷ {system['fewer_to_bar']:.1f})"
 
 
 def as_markdown(table: Sequence[Row]) -> str:
@@ -102,6 +102,8 @@ def said(verdict: Mapping[str, Any]) -> str:
 
 def conclusion(found: Mapping[str, Any]) -> str:
     """The verdict in a sentence, with where the factor came from."""
+    if len(found["verdicts"]) < SEEDS_NEEDED:
+        return f"One seed decides nothing: {SEEDS_NEEDED} have to pass."
     held = "supported" if found["supported"] else "not supported"
     head = f"The claim is {held} at this scale: {found['seeds_passing']} of {len(found['verdicts'])} seeds pass."
     if found["flops_ratio"] is None:

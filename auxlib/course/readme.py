@@ -16,6 +16,9 @@ from auxlib.course.headline import RESULTS, headline, load_figures
 from auxlib.course.receipts import load_receipts
 from auxlib.course.table import Course
 from auxlib.errors import CourseError
+from auxlib.rivals.table import AGAIN as AGAIN_RIVALS
+from auxlib.rivals.table import read_rivals
+from auxlib.rivals.table import rows as rows_of_rivals
 
 COUNTED = Path("data/results/course.json")
 SAMPLES = 8
@@ -25,7 +28,7 @@ def render(course: Course) -> str:
     """The README as it should be."""
     text = path_of(course).read_text(encoding="utf-8")
     blocks = {"map": _map(course), "checks": _checks(course.root), "claim": _claim(course.root)}
-    blocks |= _recorded(course.root)
+    blocks |= {"rivals": _rivals(course.root)} | _recorded(course.root)
     for name, block in blocks.items():
         pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
         text, found = pattern.subn(lambda marks, block=block: marks[1] + block + marks[2], text)
@@ -88,6 +91,17 @@ def _claim(root: Path) -> str:
         f"**{conclusion(found)}**\n\n{as_markdown(table)}\nMeasured by `{AGAIN}`: {where}.\n\n"
         f"![{found['figure_alt']}]({picture})\n"
     )
+
+
+def _rivals(root: Path) -> str:
+    """The same question with a real model: the table of all who were asked."""
+    found = read_rivals(root)
+    if found is None:
+        return "The experiment has not been run yet.\n"
+    where = f"{found['seeds']} seeds, {found['sentences']:,} sentences to learn from; SLOR of human sentences "
+    where += f"{found['slor_human']:.2f}; {round(found['seconds'] / 60)} minutes on {found['machine']['cores']} cores"
+    gpu = "" if found["machine"]["gpu"] == "none" else f" and {found['machine']['gpu']}"
+    return f"{as_markdown(rows_of_rivals(found))}\nMeasured by `{AGAIN_RIVALS}`: {where}{gpu}.\n"
 
 
 def _recorded(root: Path) -> dict[str, str]:

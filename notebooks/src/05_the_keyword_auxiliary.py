@@ -787,6 +787,6 @@ if PROFILE != "brief":
 # ## Onward
 #
 # Was all this necessary? A model trained from scratch on sentences with keywords, or the expert fine-tuned, might do as
-# well; notebook 06, *From scratch, fine-tuned, or auxiliary?* (to come), puts that to the test with a rule fixed in
-# advance. And all of it in a language that nobody has written down, with words of many pieces and 49,152 logits:
-# [A real expert](07_a_real_expert.ipynb).
+# well; [From scratch, fine-tuned, or auxiliary?](06_from_scratch_fine_tuned_or_auxiliary.ipynb) puts that to the test,
+# with a rule fixed in advance. And all of it in a language that nobody has written down, with words of many pieces and
+# 49,152 logits: [A real expert](07_a_real_expert.ipynb).

@@ -113,8 +113,9 @@ for name, layout in {"nothing": Frame.of(expert, ""), "the preamble": frame}.ite
 # That is a large gain for no training at all, and the auxiliary will have that much less to learn.
 #
 # Why not go on, and write the *keyword* into the preamble? One can; it is called prompting, and it is a serious rival
-# (a later notebook will compare, to come). But then the expert would read something else for every pair. With a
-# **fixed** preamble the expert's computation depends on the text alone. Hold on to that: the next section lives on it.
+# (in [the comparison](06_from_scratch_fine_tuned_or_auxiliary.ipynb) it meets an expert too small for it). But then the
+# expert would read something else for every pair. With a **fixed** preamble the expert's computation depends on the
+# text alone. Hold on to that: the next section lives on it.
 #
 # ## A dataset of hidden states
 #

@@ -83,10 +83,10 @@ def test_a_row_does_not_depend_on_its_batch_mates(name: str) -> None:
 def test_what_comes_later_is_not_known_yet(name: str) -> None:
     system, (token_ids, keyword_ids), t = trained_a_little(name), asked(), 7
     now = logits_of(system, what_is_read())[:, :t]
-    assert farthest(logits_of(system, Reading.before(token_ids[:, :t], keyword_ids)), now) < 1e-4
+    assert farthest(logits_of(system, Reading.before(token_ids[:, :t], keyword_ids)), now) < 3e-4
     changed = token_ids.clone()
     changed[:, t - 1 :] = BLANK if name == "truth" else keyword_ids[:, None]  # the truth reads what can be said only
-    assert farthest(logits_of(system, Reading.before(changed, keyword_ids))[:, :t], now) < 1e-4
+    assert farthest(logits_of(system, Reading.before(changed, keyword_ids))[:, :t], now) < 3e-4
 
 
 def test_all_but_the_classifier_can_score() -> None:

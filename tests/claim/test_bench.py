@@ -98,6 +98,11 @@ def test_an_epoch_visits_every_sentence_once_and_the_next_in_another_order(bench
     assert epochs[0] != epochs[1] != epochs[2]
 
 
+@pytest.mark.parametrize(("epochs", "steps"), [(0.01, 1), (0.5, 4), (1, 8), (1.25, 10), (2, 16)])
+def test_part_of_an_epoch_is_part_of_its_steps(bench: Bench, epochs: float, steps: int) -> None:
+    assert len(list(lessons(bench, epochs, batch=TINY.train // 8))) == steps
+
+
 def asked_in(bench: Bench, **options: object) -> list[tuple[tuple[int, ...], int]]:
     """Every sentence with its keyword, in order."""
     seen = [(texts(ids), reading.keyword_ids.tolist()) for reading, ids in lessons(bench, batch=16, **options)]

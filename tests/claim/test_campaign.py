@@ -103,6 +103,13 @@ def test_variants_and_controls_take_over_the_setting_that_was_chosen() -> None:
     assert SYSTEMS["shuffled"].like == SYSTEMS["untold"].like == SYSTEMS["width_16"].like == "auxiliary"
 
 
+def test_whatever_differs_between_two_trials_is_in_their_names() -> None:
+    sizes = [WHOLE, *(replace(WHOLE, **{part: 7}) for part in ("train", "epochs", "dev", "test"))]
+    trials = [Trial(name, seed, size, one) for name in ("pair", "scratch") for seed in (0, 1) for size in sizes
+              for one in SYSTEMS[name].settings]  # fmt: skip
+    assert len({trial.name for trial in trials}) == len(trials)
+
+
 def test_every_trial_has_a_file_of_its_own() -> None:
     planned = sum(spec.seeds for spec in SYSTEMS.values()) + 2 * 2
     compared, searched = comparisons(WHOLE, SETTINGS), searches(WHOLE)
@@ -194,7 +201,7 @@ def test_the_maker_is_the_same_each_time_wherever_the_code_lies(sources: Path, m
 DECISIVE = (
     "baselines/prefix.py", "baselines/beside.py", "baselines/reading.py", "worlds/story_judge.py",
     "worlds/story_auxiliary.py", "worlds/story_lm.py", "ledger.py", "claim/bench.py", "claim/plan.py", "claim/rule.py",
-    "claim/trial.py",
+    "claim/trial.py", "claim/campaign.py", "worlds/storyland.py", "worlds/automaton.py", "worlds/grammar.py",
 )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from auxlib.trials import write_whole
 FIGURES = ("accuracy", "grammatical", "success", "slor", "drift")
 
 
-def run(system: str, seed: int, sentences: int = 5000, shift: float = 0.0) -> dict:
+def run(system: str, seed: int, sentences: int = 5000, shift: float = 0.0, trained: float | None = None) -> dict:
     """A recorded run of three checkpoints."""
     values = {name: [round(0.1 * (i + 1) + shift, 3) for i in range(3)] for name in FIGURES}
     curve = {"step": [1, 2, 3], "flops": [1e9, 2e9, 4e9], "train_seconds": [1.0, 2.0, 4.0]} | values
@@ -35,6 +35,7 @@ def run(system: str, seed: int, sentences: int = 5000, shift: float = 0.0) -> di
         "system": system,
         "seed": seed,
         "sentences": sentences,
+        "setting": {"weight": trained} if trained else {},
         "curve": curve,
         "dial": dial,
         "early_losses": losses,
@@ -75,6 +76,11 @@ def test_a_readers_own_line_lies_beside_the_recorded_ones(recorded: list[dict]) 
 
 def test_the_dial_holds_the_trained_weight_as_well(recorded: list[dict]) -> None:
     assert "from 0.4 at weight λ 1 to 0.8 at 2" in turned(recorded, "Title").alt
+
+
+def test_who_was_built_with_another_weight_stands_there_and_not_at_one() -> None:
+    runs = [run("auxiliary", 0, trained=8.0)]
+    assert "from 0.8 at weight λ 2 to 0.4 at 8" in turned(runs, "Title").alt
 
 
 def test_the_frontier_stands_beside_points_and_lines(found: dict, recorded: list[dict]) -> None:

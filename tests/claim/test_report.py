@@ -28,6 +28,7 @@ from auxlib.worlds.story_lm import WELL_READ_LM
 
 SENTENCES, N, SEEDS = 5000, 400, (0, 1, 2, 3, 4)
 FRONTIER = torch.tensor([0.02, 0.05, 0.20], dtype=torch.float64), torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+MADE = {"made_by": "0123abcd", "settings": {"scratch": {"rate": 0.003, "batch": 64}}}
 SPEED = {"scratch": 0.2, "auxiliary": 1.0}  # how fast accuracy rises with the steps
 LEDGERS = {
     "scratch": ComputeLedger(step_flops=8000, read_flops=0.0, batch=128, parameters=900, learning=900, kept_bytes=100),
@@ -128,14 +129,29 @@ def test_figures_are_pooled_over_the_seeds_at_the_checkpoints_that_development_c
     accuracy, n = sum(test["accuracy"] for test in tests) / len(tests), N * len(tests)
     assert said["n"] == n == N * SYSTEMS[system].seeds
     assert said["accuracy"] == pytest.approx(accuracy, abs=1e-4)
-    assert said["accuracy_interval"] == pytest.approx([accuracy, *wilson(round(accuracy * n), n)], abs=1e-4)
-    for bound in said["accuracy_interval"][1:]:
-        assert (round(accuracy * n) / n - bound) ** 2 == pytest.approx(1.96**2 * bound * (1 - bound) / n, rel=0.01)
-    slor, half = sum(test["slor"] for test in tests) / len(tests), 1.96 * 0.04 / math.sqrt(len(tests))
-    assert said["slor_interval"] == pytest.approx([slor, slor - half, slor + half], abs=1e-4)
+    slor = sum(test["slor"] for test in tests) / len(tests)
+    assert said["accuracy_interval"][0] == pytest.approx(accuracy, abs=1e-4)
+    assert said["slor_interval"][0] == pytest.approx(slor, abs=1e-4)
     assert said["by_seed"] == {
         str(seed): [round(test["accuracy"], 3), round(test["slor"], 3)] for seed, test in enumerate(tests)
     }
+
+
+@pytest.mark.parametrize(("spread", "over_seeds"), [(0.0, False), (0.08, True)])
+def test_an_interval_holds_the_spread_of_seeds_and_that_of_sentences(spread: float, over_seeds: bool) -> None:
+    records, shifts = [record("scratch", seed) for seed in SEEDS], (-1.0, -0.5, 0.0, 0.5, 1.0)
+    for one, shift in zip(records, shifts, strict=True):
+        for here in one["curve"]:
+            here["test"] |= {"accuracy": 0.7 + spread * shift, "slor": 2.0 + spread * shift}
+    said = results(records)["systems"]["scratch"]
+    accuracy, slor = (max(0.7 - said["accuracy_interval"][1], 0.0), said["slor_interval"][2] - 2.0)
+    among = 2.776 * spread * math.sqrt(0.5 + 2) / 2 / math.sqrt(5)  # Student's t with four degrees of freedom
+    assert said["seeds"] == 5
+    if over_seeds:
+        assert (accuracy, slor) == pytest.approx((among, among), rel=0.01)
+    else:
+        low, _ = wilson(round(0.7 * 5 * N), 5 * N)
+        assert (accuracy, slor) == pytest.approx((0.7 - low, 1.96 * 0.04 / math.sqrt(5)), abs=2e-4)
 
 
 def test_the_order_of_the_trials_does_not_matter(found: dict[str, Any]) -> None:
@@ -179,6 +195,7 @@ def test_the_claim_holds_in_these_records_and_the_factors_multiply(found: dict[s
         assert list(verdict["factors"]) == list(FACTORS)
     ratios = sorted(verdict["flops_ratio"] for verdict in found["verdicts"].values())
     assert found["flops_ratio"] == pytest.approx(ratios[2], abs=1e-4)
+    assert math.prod(found["factors"].values()) == pytest.approx(ratios[2])
 
 
 def test_the_factors_by_hand(found: dict[str, Any]) -> None:
@@ -249,9 +266,9 @@ def test_nothing_failed_in_these_records(found: dict[str, Any]) -> None:
 
 
 def test_a_failed_seed_is_said_twice_and_the_others_still_count() -> None:
-    found = results(failing(campaign(), "lora_16", 1, 3))
-    assert found["failed"] == dict.fromkeys(("lora_16, seed 1", "lora_16, seed 3"), "RuntimeError: barn on fire")
-    system = found["systems"]["lora_16"]
+    found = results(failing(campaign(), "fine_tuned", 1, 3))
+    assert found["failed"] == dict.fromkeys(("fine_tuned, seed 1", "fine_tuned, seed 3"), "RuntimeError: barn on fire")
+    system = found["systems"]["fine_tuned"]
     assert system["failed_seeds"] == [1, 3]
     assert system["n"] == 3 * N
     assert list(system["by_seed"]) == ["0", "2", "4"]
@@ -259,14 +276,14 @@ def test_a_failed_seed_is_said_twice_and_the_others_still_count() -> None:
 
 
 def test_a_system_whose_trials_all_failed_keeps_its_place_with_its_error() -> None:
-    found = results(failing(campaign(), "lora_16", *SEEDS))
+    found = results(failing(campaign(), "fine_tuned", *SEEDS))
     assert list(found["systems"]) == list(SYSTEMS)
-    system = found["systems"]["lora_16"]
+    system = found["systems"]["fine_tuned"]
     assert system["error"] == "RuntimeError: barn on fire"
     assert system["failed_seeds"] == list(SEEDS)
-    assert system["label"] == SYSTEMS["lora_16"].label
+    assert system["label"] == SYSTEMS["fine_tuned"].label
     assert len(found["failed"]) == 5
-    assert found["accuracy"]["lora_16"] is None
+    assert found["accuracy"]["fine_tuned"] is None
 
 
 @pytest.mark.parametrize("system", ["scratch", "auxiliary"])
@@ -278,6 +295,12 @@ def test_a_seed_in_which_one_of_the_two_failed_does_not_pass(system: str) -> Non
     assert (two["seeds_passing"], two["supported"]) == (3, False)
     none = results(failing(campaign(), system, *SEEDS))
     assert (none["seeds_passing"], none["supported"], none["flops_ratio"]) == (0, False, None)
+
+
+def test_a_system_that_was_not_to_be_run_with_a_seed_has_no_row_there() -> None:
+    alone = results(campaign((3,)))["systems"]
+    assert alone.keys() == {name for name, spec in SYSTEMS.items() if spec.seeds > 3}
+    assert all("error" not in system for system in alone.values())
 
 
 def test_a_system_that_was_not_run_says_so(found: dict[str, Any]) -> None:
@@ -292,19 +315,19 @@ def test_one_seed_run_again_is_as_recorded_and_a_changed_digit_is_found(found: d
     for seed in SEEDS:
         assert differences(results(campaign((seed,))), found, seed) == []
     records = campaign((3,))
-    best = judged(records, "lora_16")[0]
+    best = judged(records, "fine_tuned")[0]
     best["slor"] += 0.002
     (line,) = differences(results(records), found, 3)
-    assert line.startswith("lora_16: ")
+    assert line.startswith("fine_tuned: ")
     assert str(round(best["slor"], 3)) in line
-    assert str(found["systems"]["lora_16"]["by_seed"]["3"]) in line
+    assert str(found["systems"]["fine_tuned"]["by_seed"]["3"]) in line
     best["slor"] -= 0.002 - 1e-7
     assert differences(results(records), found, 3) == []
 
 
 def test_a_system_that_fails_when_run_again_is_no_agreement(found: dict[str, Any]) -> None:
-    (line,) = differences(results(failing(campaign((3,)), "lora_16", 3)), found, 3)
-    assert line.startswith("lora_16: ")
+    (line,) = differences(results(failing(campaign((3,)), "fine_tuned", 3)), found, 3)
+    assert line.startswith("fine_tuned: ")
     assert "recorded" in line
 
 
@@ -320,14 +343,14 @@ def test_figures_that_went_through_a_file_are_the_same(found: dict[str, Any], tm
 def root(tmp_path: Path, found: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A repository with recorded results of this code and data."""
     monkeypatch.setattr(report, "maker", lambda: "0123abcd")
-    write_whole(tmp_path / RESULTS, copy.deepcopy(found) | {"made_by": "0123abcd"})
+    write_whole(tmp_path / RESULTS, copy.deepcopy(found) | MADE)
     return tmp_path
 
 
 def test_recorded_results_are_loaded_and_before_there_are_any_there_is_none(
     root: Path, found: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    assert load_claim(root) == read_claim(root) == found | {"made_by": "0123abcd"}
+    assert load_claim(root) == read_claim(root) == found | MADE
     assert load_claim(tmp_path_factory.mktemp("fresh")) is None
     assert read_claim(tmp_path_factory.mktemp("fresh")) is None
     assert RESULTS.parent == CURVES.parent

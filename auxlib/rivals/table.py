@@ -1,0 +1,51 @@
+"""How are the recorded results read and said, with a real model? One row for each system, read as they are; those that
+other code or data have made are refused by `report.load_rivals`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from auxlib.errors import CourseError
+
+RESULTS, AGAIN = Path("data/results/full/rivals.json"), "python -m auxlib run --experiment rivals"
+Row = dict[str, str]
+
+
+def read_rivals(root: Path) -> dict[str, Any] | None:
+    """The recorded results as they are, or None before there are any."""
+    path = root / RESULTS
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {**found, "systems": dict(found["systems"]), "made_by": found["made_by"]}
+    except (ValueError, LookupError, TypeError) as error:
+        raise CourseError(f"{path} is damaged or truncated ({error!r}); make it again: {AGAIN}") from error
+
+
+def rows(found: Mapping[str, Any]) -> list[Row]:
+    """One row for each system; one that failed keeps its row, and its error stands in it."""
+    return [_row(found, system) for system in found["systems"].values()]
+
+
+def _row(found: Mapping[str, Any], system: Mapping[str, Any]) -> Row:
+    if "error" in system:
+        return {"system": system["label"], "keyword": f"FAILED: {' '.join(system['error'].split())}"}
+    lost = f" (seed {', '.join(map(str, system['failed_seeds']))} FAILED)" if system["failed_seeds"] else ""
+    value, low, high = (f"{number:.3f}" for number in system["accuracy_interval"])
+    learns = "learning" in system
+    frozen = found["systems"]["frozen"].get("plain_nll", system["plain_nll"])
+    return {
+        "system": system["label"] + lost,
+        "keyword": f"{value} [{low}, {high}]",
+        "SLOR": f"{system['slor']:.2f}",
+        "nats a token": f"{system['nll']:.2f}",
+        "other text": f"{system['plain_nll'] - frozen:+.2f}",
+        "training": f"{system['flops'] / 1e12:,.0f} TFLOP" if learns else "–",
+        "weights": f"{system['learning'] / 1e6:.1f} million" if learns else "–",
+        "training memory": f"{system['memory_bytes'] / 1e9:.1f} GB" if learns else "–",
+        "a written token": f"{system['flops_per_written_token'] / 1e9:.2f} GFLOP",
+    }

@@ -1,0 +1,134 @@
+"""Is the comparison fair, is nothing lost, and is the table what was measured?"""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auxlib.errors import CourseError, ResultsMismatch
+from auxlib.metrics import wilson
+from auxlib.rivals import experiment, report
+from auxlib.rivals.bench import Bench
+from auxlib.rivals.experiment import RIVALS, SEEDS, WHOLE, Trial, chosen, measure, run_experiment, run_trial
+from auxlib.rivals.prompt import Prompted
+from auxlib.rivals.report import assemble, load_rivals
+from auxlib.rivals.table import AGAIN, RESULTS, read_rivals, rows
+from auxlib.rivals.tune import Told
+from auxlib.trials import Record, write_whole
+
+LEARNERS = {name for name, rival in RIVALS.items() if rival.settings}
+
+
+def record(system: str, seed: int) -> Record:
+    """What a trial may give back."""
+    spent = {"flops": 4e13, "learning": 5_000_000, "task_bytes": 2e7, "memory_bytes": 1e9, "train_seconds": 100}
+    rule = {"flops_by_rule": 4.04e13} if system in ("tuned", "lora") else {}
+    return {
+        "system": system, "seed": seed, "sentences": 2000, "setting": {"rate": 1e-3} if system in LEARNERS else {},
+        **(spent if system in {*LEARNERS, "shipped"} else {}), **rule, "hits": 200 + 10 * seed, "n": 300,
+        "slor": 1.5 + seed, "slor_human": 1.8, "nll": 3.0, "plain_nll": 4.0 + 0.5 * (system == "tuned"), "recited": 1,
+        "distinct_2": 0.9, "flops_per_written_token": 3e8, "examples": [["dog", "A dog."]], "dev_nll": 3.1,
+        "seconds": 60.0, "made_by": "us",
+    }  # fmt: skip
+
+
+RECORDS = [record(name, seed) for name in RIVALS for seed in SEEDS]
+
+
+def test_whoever_learns_is_searched_with_three_settings() -> None:
+    assert sorted(LEARNERS) == ["auxiliary", "lora", "tuned"]
+    assert all(len({tuple(s.items()) for s in RIVALS[name].settings}) == 3 for name in LEARNERS)
+
+
+def test_the_fewest_nats_on_development_sentences_choose() -> None:
+    tried = [{"system": "a", "setting": {"rate": rate}, "dev_nll": nll} for rate, nll in ((1, 3.0), (2, 2.5), (3, 2.7))]
+    assert chosen(tried) == {"a": {"rate": 2}}
+    broken = {"system": "a", "error": "ValueError: no"}
+    assert chosen([broken, *tried[:1]]) == {"a": {"rate": 1}}
+    assert chosen([broken]) == {}
+
+
+def test_search_and_comparison_are_run_as_planned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[dict[str, Trial]] = []
+
+    def run(folder: Path, trials: dict[str, Trial], work: Any, maker: str, jobs: int) -> dict[str, Record]:
+        asked.append(trials)
+        return {name: record(t.system, t.seed) | {"setting": t.setting} for name, t in trials.items()}
+
+    monkeypatch.setattr(experiment, "run_trials", run)
+    monkeypatch.setattr(experiment, "maker", lambda: "us")
+    records, seconds = run_experiment(tmp_path)
+    search, compared = asked
+    assert len(search) == 3 * len(LEARNERS)
+    assert all(trial.size.questions == 0 for trial in search.values()), "a search asks no test word"
+    assert len(compared) == len(records) == len(RIVALS) * len(SEEDS)
+    assert {trial.size for trial in compared.values()} == {WHOLE}
+    assert all(bool(trial.setting) == (trial.system in LEARNERS) for trial in compared.values())
+    assert seconds == 60.0 * (len(search) + len(compared)) / 2
+
+
+def test_a_trial_measures_all_that_the_report_wants(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "Bench", lambda size, seed: bench)
+    found = run_trial(Trial("asked", 0, bench.size))
+    json.dumps(found, allow_nan=False)
+    missing = record("asked", 0).keys() - found.keys()
+    assert missing == {"seconds", "made_by"}
+    told = Told(bench, Prompted(bench.expert))
+    assert measure(told, bench).items() <= found.items()
+
+
+# --- the report ---
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    return assemble(RECORDS)
+
+
+def test_figures_are_pooled_over_seeds(found: dict[str, Any]) -> None:
+    system = found["systems"]["lora"]
+    assert system["accuracy_interval"] == pytest.approx([410 / 600, *wilson(410, 600)], abs=1e-4)
+    assert system["slor"] == pytest.approx(2.0)
+    assert system["rule_by_counter"] == pytest.approx(1.01)
+    assert system["by_seed"]["1"] == [0.7, 2.5, 3.0]
+    assert list(found["systems"]) == list(RIVALS)
+
+
+def test_the_table_says_what_was_forgotten_and_what_it_cost(found: dict[str, Any]) -> None:
+    table = {row["system"]: row for row in rows(found)}
+    assert table["full fine-tuning"]["other text"] == "+0.50"
+    assert table["auxiliary (ours)"]["other text"] == "+0.00"
+    assert table["LoRA, rank 16"]["training"] == "40 TFLOP"
+    assert table["prompt: the bare request"]["training"] == "–"
+
+
+def test_who_failed_keeps_a_row_with_the_error() -> None:
+    error = {"error": "RuntimeError: out of memory", "seconds": 1.0}
+    broken = [r if r["system"] != "tuned" else {"system": "tuned", "seed": r["seed"]} | error for r in RECORDS]
+    found = assemble(broken)
+    assert found["failed"] == {f"tuned, seed {seed}": "RuntimeError: out of memory" for seed in SEEDS}
+    row = next(row for row in rows(found) if row["system"] == RIVALS["tuned"].label)
+    assert row["keyword"] == "FAILED: RuntimeError: out of memory"
+    one = assemble(
+        [r if r["seed"] or r["system"] != "lora" else {"system": "lora", "seed": 0} | error for r in RECORDS]
+    )
+    assert any("(seed 0 FAILED)" in row["system"] for row in rows(one))
+
+
+def test_results_of_other_code_are_refused_and_damaged_ones_named(
+    tmp_path: Path, found: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "maker", lambda: "0123abcd")
+    assert load_rivals(tmp_path) is read_rivals(tmp_path) is None
+    write_whole(tmp_path / RESULTS, copy.deepcopy(found) | {"made_by": "0123abcd"})
+    assert load_rivals(tmp_path) == found | {"made_by": "0123abcd"}
+    monkeypatch.setattr(report, "maker", lambda: "4567cdef")
+    with pytest.raises(ResultsMismatch, match=r"rivals.json was made by 0123abcd"):
+        load_rivals(tmp_path)
+    (tmp_path / RESULTS).write_text('{"systems": {')
+    with pytest.raises(CourseError, match=f"damaged or truncated.*{AGAIN}"):
+        read_rivals(tmp_path)
