@@ -127,20 +127,22 @@ def _batches(n: int, batch: int, draw: torch.Generator) -> Iterator[Tensor]:
         yield from torch.randperm(n, generator=draw).split(batch)
 
 
-def measure(system: System, questions: tuple[Tensor, Tensor], bench: Bench) -> dict[str, float]:
+def measure(system: System, questions: tuple[Tensor, Tensor], bench: Bench, briefly: bool = False) -> dict[str, float]:
     """One sentence written for each held-out keyword, and all that can be said of them; nothing is left out.
 
-    ``success`` is the share that holds its keyword and is grammatical; ``drift`` estimates KL(q‖expert) in nats a
-    sentence; ``nll`` scores the held-out sentences themselves, in nats a sentence.
+    ``success`` is the share that holds its keyword and is grammatical. Unless it is to be brief (what a choice and the
+    rule need): ``drift`` estimates KL(q‖expert) in nats a sentence; ``nll`` scores the held-out sentences themselves.
     """
     held_out, keyword_ids = questions
     written, log_q = write(system, keyword_ids, bench.world.ids[FULL_STOP], torch.Generator().manual_seed(bench.seed))
     holds, sayable = holds_keyword(written, keyword_ids), bench.world.is_grammatical(written)
-    slor, drift = bench.judge.slor(written), log_q + nats(Beside(bench.expert), written, keyword_ids)
-    figures = {"accuracy": holds, "grammatical": sayable, "success": holds & sayable, "slor": slor, "drift": drift}
-    figures = {name: float(values.double().mean()) for name, values in figures.items()}
-    figures["slor_se"], figures["drift_se"] = (float(x.double().std() / len(x) ** 0.5) for x in (slor, drift))
+    values = {"accuracy": holds, "grammatical": sayable, "success": holds & sayable, "slor": bench.judge.slor(written)}
+    if not briefly:
+        values["drift"] = log_q + nats(Beside(bench.expert), written, keyword_ids)
+    figures = {name: float(value.double().mean()) for name, value in values.items()}
+    for name in [name for name in ("slor", "drift") if name in values]:
+        figures[f"{name}_se"] = float(values[name].double().std() / len(written) ** 0.5)
     figures["distinct_2"], figures["n"] = distinct_pairs(written), len(written)
-    if system.scores:
+    if system.scores and not briefly:
         figures["nll"] = float(nats(system, held_out, keyword_ids).double().mean())
     return {name: round(value, 5) for name, value in figures.items()}

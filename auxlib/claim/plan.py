@@ -47,7 +47,7 @@ class Spec:
         settings: what the search tries; without a ``rate`` nothing learns.
         like: takes over the setting that was chosen for another system.
         epochs: share of the epochs that it is given; measured at steps a factor 2 apart.
-        fine, rarely: a factor √2 apart from early on; only at the end, because asking it is slow.
+        fine, rarely: a factor √2 apart; only at the end, because asking it is slow.
         cached, shuffled, drop: see `lessons`.
         dial: weights λ at which its last checkpoint is measured as well.
         seeds: how many of the seeds it is run with.
@@ -133,13 +133,13 @@ SYSTEMS: dict[str, Spec] = {
     "scratch_aided": Spec("from scratch, with the auxiliary's aids", aided, (), "scratch", fine=True, seeds=2),
     "fine_tuned": Spec("full fine-tuning", lambda bench: fine_tuned(bench.expert), TUNED),
     "lora_4": Spec("LoRA, rank 4", lambda bench: lora(bench.expert, 4), (), "lora_16", seeds=2),
-    "lora_16": Spec("LoRA, rank 16", lambda bench: lora(bench.expert, 16), LORA, seeds=3),
-    "prompt_tuned": Spec("prompt tuning", lambda bench: prompt_tuned(bench.expert, 8), PROMPT, rarely=True, seeds=3),
+    "lora_16": Spec("LoRA, rank 16", lambda bench: lora(bench.expert, 16), LORA, seeds=2),
+    "prompt_tuned": Spec("prompt tuning", lambda bench: prompt_tuned(bench.expert, 8), PROMPT, rarely=True, seeds=2),
     "classifier": Spec(CLASSIFIER, classifier, BESIDE, rarely=True, cached=True, dial=(0.5, 2.0), seeds=3),
     "pair": Spec("two small models (DExperts)", pair, FROM_SCRATCH, rarely=True, dial=(0.5, 2.0), seeds=3),
     "auxiliary": Spec("auxiliary (ours)", auxiliary, BESIDE, fine=True, cached=True, dial=DIAL),
     "untold": like_ours("control: never told", seeds=5, told=False),
-    "shuffled": like_ours("control: a neighbour's keyword", seeds=5, shuffled=True),
+    "shuffled": like_ours("control: a neighbour's keyword", seeds=3, shuffled=True),
     "no_expert": like_ours("control: without the expert's logits", adds=False),
     "random_init": like_ours("random start", zero_init=False),
     "logit_space": like_ours("own output matrix", writes="logits"),

@@ -59,7 +59,7 @@ def _at_once(system: System, bench: Bench) -> dict[str, Any]:
 def _train(system: System, spec: Spec, bench: Bench, rate: float, batch: int) -> dict[str, Any]:
     ledger, counted = _weigh(system, spec, bench, batch)
     sentences, epochs = bench.size.train, bench.size.epochs * spec.epochs
-    marks = _marks(ceil(sentences / batch), epochs, spec)
+    marks = _marks(ceil(sentences / batch), epochs, spec, only_last=spec.rarely or not bench.size.test)
     curve, early, start, aside, last = [], [], perf_counter(), 0.0, system
     for step, last, loss in learn(system, _lessons(spec, bench, epochs, batch), rate):
         early += [round(loss, 4)] if step <= EARLY else []
@@ -79,15 +79,17 @@ def _lessons(spec: Spec, bench: Bench, epochs: float, batch: int) -> Iterator[tu
 def _both(system: System, bench: Bench) -> dict[str, Any]:
     """Development figures, which choose, and test figures, which do not."""
     system.eval()
-    asked = {"dev": bench.dev} | ({"test": bench.test} if bench.size.test else {})
-    return {part: measure(system, questions, bench) for part, questions in asked.items()}
+    figures = {"dev": measure(system, bench.dev, bench, briefly=True)}
+    return figures | ({"test": measure(system, bench.test, bench)} if bench.size.test else {})
 
 
-def _marks(steps_per_epoch: int, epochs: float, spec: Spec) -> dict[int, float]:
-    """Steps at which to measure, with their epoch: from the last one backwards, a constant factor apart."""
-    factor, first = (2**0.5, 1 / 2) if spec.fine else (2.0, epochs if spec.rarely else 1 / 2)
-    marks = {}
-    while not marks or epochs > first * 0.99:
+def _marks(steps_per_epoch: int, epochs: float, spec: Spec, only_last: bool) -> dict[int, float]:
+    """Steps at which to measure, with their epoch: from the last one backwards, a constant factor apart.
+
+    A search is measured at its end alone.
+    """
+    factor, marks = 2**0.5 if spec.fine else 2.0, {}
+    while not marks or (epochs > 0.49 and not only_last):
         marks[max(1, round(epochs * steps_per_epoch))] = round(epochs, 3)
         epochs /= factor
     return marks

@@ -268,6 +268,13 @@ def test_the_expert_does_not_drift_from_itself_and_a_classifier_has_no_likelihoo
     assert "nll" not in measure(trained_a_little("classifier"), bench.dev, bench)
 
 
+def test_a_brief_measure_says_the_same_and_less(bench: Bench) -> None:
+    system = trained_a_little("auxiliary")
+    whole, briefly = measure(system, bench.dev, bench), measure(system, bench.dev, bench, briefly=True)
+    assert whole.keys() - briefly.keys() == {"drift", "drift_se", "nll"}
+    assert briefly.items() <= whole.items()
+
+
 def test_what_is_written_follows_the_seed_of_the_bench(bench: Bench, of_another_seed: Bench) -> None:
     system = stirred(_auxiliary(bench))
     once, again = (measure(system, bench.dev, bench) for _ in range(2))
