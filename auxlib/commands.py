@@ -128,8 +128,9 @@ def _rivals(args: Namespace) -> int:
     if args.seed is not None:
         raise CourseError("the experiment 'rivals' is run whole: --seed goes with --experiment claim.")
     root = data_dir().parent
-    records, spent = run_experiment(root / "build" / "rivals", args.jobs)
-    found = assemble(records) | {"made_by": maker(), "seconds": round(spent)}
+    made = maker()
+    records, spent = run_experiment(root / "build" / "rivals", made, args.jobs)
+    found = assemble(records) | {"made_by": made, "seconds": round(spent)}
     print(as_markdown(rows(found)))
     write_whole(root / RESULTS, found)
     return int(bool(found["failed"]))

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -25,6 +26,27 @@ from auxlib.errors import ResultsMismatch
 Record = dict[str, Any]
 Work = Callable[[Any], Record]
 KILLED = {"error": "the process was killed, perhaps for want of memory", "seconds": 0.0}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is to be tried, small enough to be sent to another process.
+
+    Attributes:
+        size: a dataclass of numbers.
+        setting: what a search has to choose.
+    """
+
+    system: str
+    seed: int
+    size: Any
+    setting: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """A file's name: system, seed, size, and the setting where there is one."""
+        numbers = [self.seed, *vars(self.size).values(), *self.setting.values()]
+        return "-".join([self.system, *(f"{number:g}" for number in numbers)])
 
 
 def made_by(sources: Iterable[Path], *others: object) -> str:

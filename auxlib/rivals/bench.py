@@ -47,11 +47,13 @@ class Bench:
         train = self.order.select(range(size.train))
         self.corpus = DatasetDict({"train": train, "dev": self._with_headword("dev", size.dev)})
         self.test = self._with_headword("test", size.scored)
-        self.words = random.Random(seed).sample(held_out_words(self.whole), size.questions)
+        held_out = held_out_words(self.whole)
+        random.Random(0).shuffle(held_out)
+        self.words = held_out[seed * size.questions :][: size.questions]  # no two seeds ask for the same word
 
     def _with_headword(self, part: str, n: int) -> Dataset:
-        """The first n sentences of a part that hold a headword, which then is their only keyword."""
-        rows = self.whole[part].filter(lambda row: row["has_headword"]).select(range(n))
+        """n sentences of a part that hold a headword, which then is their only keyword."""
+        rows = self.whole[part].filter(lambda row: row["has_headword"]).shuffle(seed=self.seed).select(range(n))
         return rows.map(lambda row: {"keywords": row["keywords"][:1]})
 
     def ids(self, text: str) -> list[int]:
@@ -60,7 +62,7 @@ class Bench:
 
     @cached_property
     def judge(self) -> TrigramJudge:
-        """Has read the sentences that nobody trains on, and none of dev or test."""
+        """Has read the sentences that nobody trains on here (the shipped auxiliary did), and none of dev or test."""
         unread = self.order.select(range(self.size.train, len(self.order)))["text"]
         return TrigramJudge([self.ids(text) for text in unread], self.expert.unembedding.shape[0])
 
@@ -70,13 +72,14 @@ class Bench:
         return wordnet_glosses(self.size.glosses)
 
     def say(self, written: Sequence[str], words: Sequence[str]) -> dict[str, float]:
-        """All that can be said of what was written for words; nothing is left out, an empty line counts as a miss."""
-        real = [text for text in written if text]
-        read = set(self.corpus["train"]["text"])
+        """All that can be said of what was written for words; an empty line counts as a miss, but has no SLOR."""
+        ids, read = [self.ids(text)[:-1] for text in written], set(self.corpus["train"]["text"])
         return {
             "hits": sum(map(contains_keyword, written, words)),
             "n": len(words),
-            "slor": round(mean_of([self.judge.slor(self.ids(text)) for text in real]), 4),
+            "slor": round(mean_of([self.judge.slor(tokens) for tokens in ids if tokens]), 4),
             "distinct_2": round(distinct(written, 2), 3),
-            "recited": sum(text in read for text in real),
+            "tokens": round(sum(map(len, ids)) / len(ids), 2),
+            "empty": written.count(""),
+            "recited": sum(text in read for text in written),
         }

@@ -4,22 +4,26 @@ words for everybody who writes; whoever learns has three settings, of which deve
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 import auxlib
+from auxlib.assets import data_dir
 from auxlib.corpora import load_corpus, text_hash
 from auxlib.experts import load_expert
-from auxlib.features import EXAMPLES_PREAMBLE
 from auxlib.ledger import counted_by_torch
+from auxlib.metrics import mean_of
+from auxlib.recipes import SHIPPED
 from auxlib.rivals.bench import Bench, Size
 from auxlib.rivals.ours import Ours
-from auxlib.rivals.prompt import Prompted, asked, instructed, shown
+from auxlib.rivals.prompt import Prompted, asked, instructed, shown, unasked
 from auxlib.rivals.tune import Told, all_weights, lora
-from auxlib.trials import Record, made_by, run_trials
+from auxlib.trials import Record, Trial, made_by, run_trials
+from auxlib.tuned import WEIGHTS
 
 WHOLE, SEEDS, SEARCH_SEED = Size(), (0, 1), 100
 SEARCHED = Size(train=250, questions=0)
@@ -34,9 +38,9 @@ class Writer(Protocol):
     """Whoever writes around a keyword: learns from the bench's sentences, writes for words, scores sentences."""
 
     def learn(self, setting: Mapping[str, float]) -> dict[str, Any]: ...
-    def write(self, words: Sequence[str]) -> list[str]: ...
-    def nll(self, rows: Any) -> float: ...
-    def plain_nll(self) -> float: ...
+    def write(self, words: Sequence[str], **generation: Any) -> list[str]: ...
+    def nll(self, rows: Any) -> float | None: ...
+    def forgotten(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -53,42 +57,23 @@ def learning(*settings: tuple[float, int]) -> tuple[Setting, ...]:
     return tuple({"rate": rate, "epochs": epochs} for rate, epochs in settings)
 
 
-def unasked(word: str) -> str:
-    """What the frozen model reads when nobody asks it for anything: the auxiliary's own preamble."""
-    return EXAMPLES_PREAMBLE
-
-
 RIVALS: dict[str, Rival] = {
     "frozen": Rival("frozen model, asked for nothing", lambda b: Told(b, Prompted(b.expert, unasked))),
     "asked": Rival("prompt: the bare request", lambda b: Told(b, Prompted(b.expert, asked))),
     "shown": Rival("prompt: six examples first", lambda b: Told(b, Prompted(b.expert, shown))),
-    "instructed": Rival("prompt: an instruction", lambda b: Told(b, Prompted(b.expert, instructed(b.expert)))),
+    "instructed": Rival(
+        "prompt: an instruction", lambda b: Told(b, Prompted(b.expert, instructed(b.expert), chat=True))
+    ),
     "tuned": Rival(
         "full fine-tuning", lambda b: Told(b, all_weights(b.expert)), learning((1e-4, 2), (3e-5, 2), (3e-4, 2))
     ),
     "lora": Rival("LoRA, rank 16", lambda b: Told(b, lora(b.expert)), learning((1e-3, 2), (3e-4, 2), (3e-3, 2))),
-    "auxiliary": Rival("auxiliary (ours)", Ours, learning((1e-3, 10), (1e-3, 25), (2e-3, 10))),
+    "auxiliary": Rival("auxiliary (ours)", Ours, learning((2e-3, 10), (1e-3, 10), (4e-3, 10))),
     "shipped": Rival("auxiliary, of all sentences", Ours),
 }
 
 
 LONGEST_FIRST = sorted(RIVALS, key=lambda name: not RIVALS[name].settings)  # who learns takes longest
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What is to be tried, small enough to be sent to another process."""
-
-    system: str
-    seed: int
-    size: Size
-    setting: Setting = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """A file's name: system, seed, size, and the setting where there is one."""
-        numbers = [self.seed, *vars(self.size).values(), *self.setting.values()]
-        return "-".join([self.system, *(f"{number:g}" for number in numbers)])
 
 
 def run_trial(trial: Trial) -> Record:
@@ -97,7 +82,7 @@ def run_trial(trial: Trial) -> Record:
     torch.manual_seed(trial.seed)
     writer = RIVALS[trial.system].build(bench)
     spent = writer.learn(trial.setting)
-    found = {"dev_nll": round(writer.nll(bench.corpus["dev"]), 4)}
+    found = {"dev_nll": writer.nll(bench.corpus["dev"])}
     if trial.size.questions:
         found |= measure(writer, bench)
     named = {"system": trial.system, "seed": trial.seed, "sentences": trial.size.train, "setting": trial.setting}
@@ -106,38 +91,46 @@ def run_trial(trial: Trial) -> Record:
 
 def measure(writer: Writer, bench: Bench) -> dict[str, Any]:
     """Test figures: what it writes for words that nobody was trained on, and how it scores sentences about them."""
-    written = writer.write(bench.words)
-    few: list[str] = []
-    flops = counted_by_torch(lambda: few.extend(writer.write(bench.words[:16])))
+    written = writer.write(bench.words, min_new_tokens=1)  # a text cannot be over before it has begun
     return {
         **bench.say(written, bench.words),
-        "slor_human": bench.say(bench.test["text"], [row["keywords"][0] for row in bench.test])["slor"],
-        "nll": round(writer.nll(bench.test), 4),
-        "plain_nll": round(writer.plain_nll(), 4),
-        "flops_per_written_token": round(flops / sum(len(bench.ids(text)) for text in few)),
-        "examples": list(zip(bench.words, written, strict=True))[:8],
+        "slor_human": mean_of([bench.judge.slor(bench.ids(text)[:-1]) for text in bench.test["text"]]),
+        "nll": writer.nll(bench.test),
+        "forgotten": round(writer.forgotten(), 4),
+        "flops_per_written_token": _a_written_token(writer, bench.words[:4]),
+        "written": list(zip(bench.words, written, strict=True)),
     }
 
 
+def _a_written_token(writer: Writer, words: Sequence[str]) -> int:
+    """Operations, without those for what is read before: the difference between long lines and short ones."""
+    short, long = (
+        counted_by_torch(lambda n=n: writer.write(words, min_new_tokens=n, max_new_tokens=n)) for n in (8, 24)
+    )
+    return round((long - short) / (16 * len(words)))
+
+
 def maker() -> str:
-    """The hash of what decides the figures."""
+    """The hash of what decides the figures: the code of those who take part, the models, and the sentences."""
     package = Path(auxlib.__file__).parent
-    texts = text_hash(load_corpus()["train"]["text"])
-    return made_by([package / name for name in SOURCES], load_expert().fingerprint, texts)
+    texts = [text_hash(part["text"]) for part in load_corpus().values()]
+    weights = sha256((data_dir() / "checkpoints" / SHIPPED / WEIGHTS).read_bytes()).hexdigest()
+    return made_by([package / name for name in SOURCES], load_expert().fingerprint, weights, *texts)
 
 
-def run_experiment(folder: Path, jobs: int = 2) -> tuple[list[Record], float]:
+def run_experiment(folder: Path, made: str, jobs: int = 2) -> tuple[list[Record], float]:
     """Search, then compare; every trial is kept in ``folder`` and not done twice.
 
     Returns the comparisons, and the seconds that all trials took together, divided by ``jobs``.
     """
-    made = maker()
     tried = [Trial(name, SEARCH_SEED, SEARCHED, setting) for name, r in RIVALS.items() for setting in r.settings]
     found = _run(folder, tried, made, jobs)
     settings = chosen(found)
-    compared = [Trial(name, seed, WHOLE, settings.get(name, {})) for name in LONGEST_FIRST for seed in SEEDS]
+    lost = {name for name, rival in RIVALS.items() if rival.settings and name not in settings}
+    compared = [Trial(n, seed, WHOLE, settings.get(n, {})) for n in LONGEST_FIRST if n not in lost for seed in SEEDS]
     records = _run(folder, compared, made, jobs)
-    return records, sum(record["seconds"] for record in [*found, *records]) / jobs
+    failed = [record for record in found if "error" in record and record["system"] in lost]
+    return records + failed, sum(record["seconds"] for record in [*found, *records]) / jobs
 
 
 def chosen(found: Iterable[Record]) -> dict[str, Setting]:

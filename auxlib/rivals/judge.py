@@ -40,7 +40,7 @@ class TrigramJudge:
         return (max(found[token] - DISCOUNT, 0.0) + DISCOUNT * len(found) * lower) / found.total()
 
     def slor(self, sequence: Sequence[int]) -> float:
-        """``(log p − log p_unigram) / tokens`` of a text with its end, in nats."""
+        """``(log p − log p_unigram) / tokens`` of a text, in nats; without its end, which favours short texts."""
         gained = [log(self.prob(token, context) / self.prob(token, ())) for context, token in _steps(sequence)]
         return sum(gained) / len(gained)
 

@@ -13,8 +13,7 @@ from auxlib.keywords import Spelling
 from auxlib.ledger import FLOAT, counted_by_torch, keeping
 from auxlib.recipes import Recipe, material, shipped, train, write_sentences
 from auxlib.rivals.bench import Bench
-from auxlib.rivals.prompt import Prompted
-from auxlib.rivals.tune import Told
+from auxlib.rivals.prompt import Prompted, ends, unasked
 from auxlib.training import FeatureCollator, FeatureLoss, mean_nll
 from auxlib.tuned import AuxiliaryTunedLM
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 BATCH = 48
+READ_AT_ONCE = 1024  # tokens, as in `cache_features`
 
 
 class Ours:
@@ -43,24 +43,39 @@ class Ours:
         spent = {"train_seconds": round(perf_counter() - start), "steps": run.steps[-1]}
         return costs(self.model, self.bench.corpus["train"], setting["epochs"]) | spent
 
-    def write(self, words: Sequence[str]) -> list[str]:
+    def write(self, words: Sequence[str], **generation: Any) -> list[str]:
         """One line for each word."""
-        return write_sentences(self.model, words, seed=self.bench.seed)
+        stop = {"eos_token_id": ends(self.bench.expert, self.bench.frame.end_id)}
+        return write_sentences(self.model, words, seed=self.bench.seed, **stop, **generation)
 
     def nll(self, rows: Dataset) -> float:
         """Nats per token of sentences given their headwords."""
         return mean_nll(_loss(self.model), _features(self.model, rows), _collator(self.model))
 
-    def plain_nll(self) -> float:
-        """Nats per token of other text, asked for nothing: without its auxiliary the expert is what it was."""
-        return Told(self.bench, Prompted(self.bench.expert)).plain_nll()
+    def forgotten(self) -> float:
+        """By how many nats per token other text, asked for nothing, is read worse than by the frozen model.
+
+        The auxiliary is on, in the frame in which it speaks; where it is off, nothing has changed.
+        """
+        from datasets import Dataset
+
+        glosses = self.bench.glosses
+        rows = Dataset.from_dict({"text": glosses, "keywords": [[""]] * len(glosses)})
+        alone = Prompted(self.bench.expert, unasked)
+        return self.nll(rows) - alone.nll([""] * len(glosses), [self.bench.ids(gloss) for gloss in glosses])
 
 
 def costs(model: AuxiliaryTunedLM, sentences: Dataset, epochs: float) -> dict[str, Any]:
-    """Operations by torch's counter, weighed on one batch of middling sentences; memory with the cache of states."""
-    tokens = sum(len(model.frame.encode(model.expert_info, text)) for text in sentences["text"])
-    loss, rows = _loss(model), _features(model, sentences.select(range(min(BATCH, len(sentences)))))
-    batch = _collator(model)(list(rows.with_format("numpy")))
+    """Operations by torch's counter, weighed on one batch of middling sentences, where padding is little.
+
+    Memory is the larger of two: the frozen model with the logits of the tokens that it reads at once, while the cache
+    is filled; or what training needs, the cache of states included.
+    """
+    lengths = [len(model.frame.encode(model.expert_info, text)) for text in sentences["text"]]
+    tokens, order = sum(lengths), sorted(range(len(lengths)), key=lengths.__getitem__)
+    middle = order[max(0, (len(order) - BATCH) // 2) :][:BATCH]
+    loss, rows = _loss(model), _features(model, sentences.select(middle))
+    batch = {name: value.to(model.device) for name, value in _collator(model)(list(rows.with_format("numpy"))).items()}
     texts = [list(map(int, ids)) for ids in rows["token_ids"]]
     here, prefix = sum(map(len, texts)), read_preamble(model.expert_info, model.frame)
 
@@ -73,11 +88,13 @@ def costs(model: AuxiliaryTunedLM, sentences: Dataset, epochs: float) -> dict[st
         loss(**batch)
     learning = sum(weight.numel() for weight in model.auxiliary.parameters())
     frozen = sum(buffer.nbytes for buffer in model.auxiliary.buffers())
-    # a kept token is a vector of float16 and two numbers
-    cache = tokens * (2 * model.expert_info.unembedding.shape[1] + 2 * FLOAT)
+    V, D = model.expert_info.unembedding.shape
+    cache = tokens * (2 * D + 2 * FLOAT)  # a kept token is a vector of float16 and two numbers
+    reading = FLOAT * model.expert.num_parameters() + 2 * FLOAT * READ_AT_ONCE * V  # logits, and a copy without some
+    training = 4 * FLOAT * learning + frozen + sum(kept.values()) + cache
     return {
         "flops": tokens * a_token / here, "learning": learning, "task_bytes": FLOAT * learning,
-        "memory_bytes": 4 * FLOAT * learning + frozen + sum(kept.values()) + cache,
+        "memory_bytes": max(reading, training), "training_bytes": training,
     }  # fmt: skip
 
 
@@ -86,7 +103,10 @@ def _loss(model: AuxiliaryTunedLM) -> FeatureLoss:
 
 
 def _features(model: AuxiliaryTunedLM, rows: Dataset) -> Dataset:
-    return cache_features(model.expert_info, rows, model.frame, model.auxiliary.support, progress=False)
+    support = model.auxiliary.support
+    return cache_features(
+        model.expert_info, rows, model.frame, None if support is None else support.cpu(), progress=False
+    )
 
 
 def _collator(model: AuxiliaryTunedLM) -> FeatureCollator:

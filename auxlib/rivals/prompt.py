@@ -30,6 +30,11 @@ def asked(word: str) -> str:
     return f"A sentence with the word {word}:\n"
 
 
+def unasked(word: str) -> str:
+    """What the frozen model reads when nobody asks it for anything: the auxiliary's own preamble."""
+    return EXAMPLES_PREAMBLE
+
+
 def shown(word: str) -> str:
     """Six requests with their answers first; the sentences are those of the auxiliary's own preamble."""
     sentences = EXAMPLES_PREAMBLE.splitlines()[1:]
@@ -47,6 +52,11 @@ def instructed(expert: Expert) -> Ask:
     return ask
 
 
+def ends(expert: Expert, end_id: int) -> list[int]:
+    """The tokens that close a text, for everybody: the line's end, and the marks that the model was trained with."""
+    return sorted({end_id, expert.end_of_text_id, expert.tokenizer.eos_token_id})
+
+
 class Prompted(nn.Module):
     """A model that is told the keyword in words.
 
@@ -54,16 +64,19 @@ class Prompted(nn.Module):
         expert: whose tokenizer and opening mark are used.
         ask: from a word to the text that stands in front.
         model: the expert's own, or a trained copy of it.
+        chat: the request is in chat form, which opens and closes texts with marks of its own.
     """
 
-    def __init__(self, expert: Expert, ask: Ask = asked, model: PreTrainedModel | None = None) -> None:
+    def __init__(
+        self, expert: Expert, ask: Ask = asked, model: PreTrainedModel | None = None, chat: bool = False
+    ) -> None:
         super().__init__()
-        self.expert, self.ask = expert, ask
+        self.expert, self.ask, self.chat = expert, ask, chat
         self.model = expert.model if model is None else model
 
     def prompt_ids(self, word: str) -> list[int]:
         """The opening mark and the request."""
-        return [self.expert.end_of_text_id, *self._ids(self.ask(word))]
+        return [self.expert.end_of_text_id][self.chat :] + self._ids(self.ask(word))
 
     def _ids(self, text: str) -> list[int]:
         return self.expert.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -97,14 +110,14 @@ class Prompted(nn.Module):
         return total / count
 
     @torch.inference_mode()
-    def write(self, words: Sequence[str], end_id: int, seed: int = 0, size: int = 32) -> list[str]:
+    def write(self, words: Sequence[str], end_id: int, seed: int = 0, size: int = 32, **generation: Any) -> list[str]:
         """One line for each word, sampled as everywhere in the course."""
         torch.manual_seed(seed)
-        ends = sorted({end_id, self.expert.end_of_text_id, self.expert.tokenizer.eos_token_id})
-        options: dict[str, Any] = {**SAMPLING, "eos_token_id": ends, "pad_token_id": self.expert.end_of_text_id}
+        padding = self.expert.end_of_text_id
+        options = {**SAMPLING, "eos_token_id": ends(self.expert, end_id), "pad_token_id": padding, **generation}
         written: list[str] = []
         for first in range(0, len(words), size):
-            inputs = _left_padded([self.prompt_ids(word) for word in words[first : first + size]], ends[0])
+            inputs = _left_padded([self.prompt_ids(word) for word in words[first : first + size]], padding)
             ids = self.model.generate(**self.on_device(inputs), **options)[:, inputs["input_ids"].shape[1] :]
             written += self.expert.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return [" ".join(text.split()) for text in written]

@@ -11,8 +11,11 @@ from auxlib.rivals.experiment import RIVALS, SEEDS, maker
 from auxlib.rivals.table import AGAIN, RESULTS, read_rivals
 from auxlib.trials import Record, require_made_by
 
-MEAN = ("slor", "nll", "plain_nll", "distinct_2", "flops", "train_seconds", "flops_per_written_token")
-SAME = ("learning", "memory_bytes", "task_bytes", "setting")
+MEAN = (
+    "slor", "nll", "forgotten", "distinct_2", "tokens", "flops", "memory_bytes", "train_seconds",
+    "flops_per_written_token",
+)  # fmt: skip
+SAME = ("learning", "task_bytes", "setting")
 
 
 def assemble(records: Sequence[Record]) -> dict[str, Any]:
@@ -40,13 +43,13 @@ def _of_system(name: str, records: Sequence[Record]) -> dict[str, Any]:
     return {
         **broken,
         "accuracy_interval": [round(value, 4) for value in (hits / n, *wilson(hits, n))],
-        **{key: round(sum(r[key] for r in done) / len(done), 4) for key in MEAN if key in done[0]},
+        **{key: round(sum(r[key] for r in done) / len(done), 4) for key in MEAN if done[0].get(key) is not None},
         **{key: done[0][key] for key in SAME if key in done[0]},
         **{key: round(value, 4) for key, value in rule.items()},
-        "recited": sum(record["recited"] for record in done),
-        "by_seed": {str(r["seed"]): [round(r["hits"] / r["n"], 3), r["slor"], r["nll"]] for r in done},
+        **{key: sum(record[key] for record in done) for key in ("recited", "empty")},
+        "by_seed": {str(r["seed"]): [round(r["hits"] / r["n"], 3), r["slor"]] for r in done},
         "n": n,
-        "examples": done[0]["examples"],
+        "examples": done[0]["written"][:8],
     }
 
 

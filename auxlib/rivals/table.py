@@ -28,24 +28,24 @@ def read_rivals(root: Path) -> dict[str, Any] | None:
 
 def rows(found: Mapping[str, Any]) -> list[Row]:
     """One row for each system; one that failed keeps its row, and its error stands in it."""
-    return [_row(found, system) for system in found["systems"].values()]
+    return [_row(name, system) for name, system in found["systems"].items()]
 
 
-def _row(found: Mapping[str, Any], system: Mapping[str, Any]) -> Row:
+def _row(name: str, system: Mapping[str, Any]) -> Row:
     if "error" in system:
         return {"system": system["label"], "keyword": f"FAILED: {' '.join(system['error'].split())}"}
     lost = f" (seed {', '.join(map(str, system['failed_seeds']))} FAILED)" if system["failed_seeds"] else ""
     value, low, high = (f"{number:.3f}" for number in system["accuracy_interval"])
-    learns = "learning" in system
-    frozen = found["systems"]["frozen"].get("plain_nll", system["plain_nll"])
+    learned = "learning" in system
     return {
         "system": system["label"] + lost,
         "keyword": f"{value} [{low}, {high}]",
-        "SLOR": f"{system['slor']:.2f}",
-        "nats a token": f"{system['nll']:.2f}",
-        "other text": f"{system['plain_nll'] - frozen:+.2f}",
-        "training": f"{system['flops'] / 1e12:,.0f} TFLOP" if learns else "–",
-        "weights": f"{system['learning'] / 1e6:.1f} million" if learns else "–",
-        "training memory": f"{system['memory_bytes'] / 1e9:.1f} GB" if learns else "–",
+        # the judge has read what the shipped auxiliary was trained on
+        "SLOR": "–" if name == "shipped" else f"{system['slor']:.2f}",
+        "nats a token": f"{system['nll']:.2f}" if "nll" in system else "–",
+        "other text": f"{system['forgotten']:+.2f}" if learned else "–",
+        "training": f"{system['flops'] / 1e12:,.0f} TFLOP" if learned else "–",
+        "weights": f"{system['learning'] / 1e6:.1f} million" if learned else "–",
+        "training memory": f"{system['memory_bytes'] / 1e9:.1f} GB" if learned else "–",
         "a written token": f"{system['flops_per_written_token'] / 1e9:.2f} GFLOP",
     }

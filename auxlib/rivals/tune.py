@@ -37,19 +37,25 @@ class Told:
         """Train, if there is a setting to train with, and say what it cost."""
         return tune(self.system, self.bench, setting["rate"], int(setting["epochs"])) if setting else {}
 
-    def write(self, words: Sequence[str]) -> list[str]:
+    def write(self, words: Sequence[str], **generation: Any) -> list[str]:
         """One line for each word."""
-        return self.system.write(words, self.bench.frame.end_id, self.bench.seed)
+        return self.system.write(words, self.bench.frame.end_id, self.bench.seed, **generation)
 
-    def nll(self, rows: Dataset) -> float:
-        """Nats per token of sentences given their headwords."""
+    def nll(self, rows: Dataset) -> float | None:
+        """Nats per token of sentences given their headwords; None for who closes a text in another way."""
+        if self.system.chat:
+            return None
         words = [row["keywords"][0] for row in rows]
         return self.system.nll(words, [self.bench.ids(text) for text in rows["text"]])
 
-    def plain_nll(self) -> float:
-        """Nats per token of other text, asked for nothing: what is left of the model that it was."""
-        plain = Prompted(self.bench.expert, lambda word: "", self.system.model)
-        return plain.nll([""] * len(self.bench.glosses), [self.bench.ids(gloss) for gloss in self.bench.glosses])
+    def forgotten(self) -> float:
+        """By how many nats per token other text, asked for nothing, is read worse than by the frozen model."""
+        texts = [self.bench.ids(gloss) for gloss in self.bench.glosses]
+        now, then = (
+            Prompted(self.bench.expert, lambda word: "", model).nll([""] * len(texts), texts)
+            for model in (self.system.model, self.bench.expert.model)
+        )
+        return now - then
 
 
 def all_weights(expert: Expert) -> Prompted:
@@ -58,7 +64,7 @@ def all_weights(expert: Expert) -> Prompted:
 
 
 def lora(expert: Expert, rank: int = 16) -> Prompted:
-    """A copy of the expert with low-rank updates beside every linear layer (Hu et al. 2021), by `peft`."""
+    """A copy of the expert with low-rank updates beside all linear layers but the last (Hu et al. 2021), by `peft`."""
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
@@ -74,7 +80,10 @@ def collate(
 
 
 def tune(system: Prompted, bench: Bench, rate: float, epochs: int) -> dict[str, Any]:
-    """Train in place by `transformers.Trainer`, keep the epoch that is best on dev, and say what it cost."""
+    """Train in place by `transformers.Trainer`, keep the epoch that is best on dev, and say what it cost.
+
+    What was learned beside the layers is then added into them, so that a written token costs what it did.
+    """
     train, dev = (_with_length(bench, bench.corpus[part]) for part in ("train", "dev"))
     ask = partial(collate, system, bench.frame, random.Random(bench.seed))
     rows = sorted(train, key=lambda row: row["length"])
@@ -85,7 +94,7 @@ def tune(system: Prompted, bench: Bench, rate: float, epochs: int) -> dict[str, 
     with TemporaryDirectory() as folder:
         trainer = _trainer(system, train, dev, ask, _arguments(folder, rate, epochs, bench.seed))
         trainer.train()
-    system.eval()
+    system.model = getattr(system.model, "merge_and_unload", lambda: system.model)().eval()
     spent = {name: times * costs.pop(f"step_{name}") for name in ("flops", "flops_by_rule")}
     return {**costs, **spent, "steps": trainer.state.global_step, "train_seconds": round(perf_counter() - start)}
 
@@ -108,8 +117,7 @@ def weigh(system: Prompted, batch: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _with_length(bench: Bench, rows: Dataset) -> Dataset:
-    """Rows that have a keyword, with the length by which they are put into batches."""
-    rows = rows.filter(lambda row: len(row["keywords"]) > 0)
+    """Rows with the length by which they are put into batches."""
     return rows.add_column("length", [len(bench.ids(text)) for text in rows["text"]])
 
 
@@ -126,7 +134,7 @@ def _arguments(folder: str, rate: float, epochs: int, seed: int) -> TrainingArgu
 
     return TrainingArguments(
         output_dir=folder, num_train_epochs=epochs, per_device_train_batch_size=BATCH, learning_rate=rate,
-        per_device_eval_batch_size=BATCH, lr_scheduler_type="cosine", warmup_steps=10, adam_beta2=0.98,
+        per_device_eval_batch_size=BATCH, lr_scheduler_type="cosine", warmup_steps=0.1, adam_beta2=0.98,
         weight_decay=0.01, max_grad_norm=1.0, eval_strategy="epoch", save_strategy="epoch", save_only_model=True,
         save_total_limit=1, load_best_model_at_end=True, metric_for_best_model="eval_loss", greater_is_better=False,
         train_sampling_strategy="group_by_length", length_column_name="length", remove_unused_columns=False,

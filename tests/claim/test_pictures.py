@@ -80,7 +80,7 @@ def test_the_dial_holds_the_trained_weight_as_well(recorded: list[dict]) -> None
 
 def test_who_was_built_with_another_weight_stands_there_and_not_at_one() -> None:
     runs = [run("auxiliary", 0, trained=8.0)]
-    assert "from 0.8 at weight λ 2 to 0.4 at 8" in turned(runs, "Title").alt
+    assert "from 0.8 at weight λ 2 to 0.3 at 8" in turned(runs, "Title").alt
 
 
 def test_the_frontier_stands_beside_points_and_lines(found: dict, recorded: list[dict]) -> None:

@@ -17,8 +17,9 @@ from auxlib.rivals.ours import Ours, costs
 from auxlib.rivals.prompt import Prompted
 from auxlib.rivals.tune import BATCH, Told, all_weights, collate, lora
 from auxlib.tuned import AuxiliaryTunedLM
+from tests.conftest import PREAMBLE
 
-ONE_EPOCH = {"rate": 3e-3, "epochs": 2}
+TWO_EPOCHS = {"rate": 3e-3, "epochs": 2}
 
 
 @pytest.fixture
@@ -35,17 +36,21 @@ def test_learning_lowers_the_loss_costs_what_the_rule_says_and_leaves_the_expert
     bench: Bench, build: Callable[..., Prompted]
 ) -> None:
     told = Told(bench, build(bench.expert))
+    learning = sum(weight.numel() for weight in told.system.model.parameters() if weight.requires_grad)
     before = told.nll(bench.corpus["train"])
     assert before == pytest.approx(Told(bench, Prompted(bench.expert)).nll(bench.corpus["train"]), rel=1e-5)
-    spent = told.learn(ONE_EPOCH)
+    spent = told.learn(TWO_EPOCHS)
     assert told.nll(bench.corpus["train"]) < before - 0.05
     assert spent["steps"] == 2 * -(-bench.size.train // BATCH)
     assert spent["flops_by_rule"] == pytest.approx(spent["flops"], rel=0.05)
-    learning = sum(weight.numel() for weight in told.system.model.parameters() if weight.requires_grad)
     assert spent["learning"] == learning
     assert spent["task_bytes"] == 4 * learning
     assert fingerprint(bench.expert.model) == bench.expert.fingerprint
-    assert told.plain_nll() != Told(bench, Prompted(bench.expert)).plain_nll()
+    assert told.system.model.num_parameters() == bench.expert.model.num_parameters(), (
+        "nothing stands beside it any more"
+    )
+    assert told.forgotten() != 0.0
+    assert Told(bench, Prompted(bench.expert)).forgotten() == 0.0
 
 
 def test_who_has_no_setting_learns_nothing_and_costs_nothing(bench: Bench) -> None:
@@ -67,7 +72,7 @@ def test_a_row_is_asked_for_a_word_of_its_own_drawn_anew(bench: Bench) -> None:
 
 
 def test_the_auxiliary_learns_on_the_same_sentences(pair: Ours) -> None:
-    spent = pair.learn(ONE_EPOCH)
+    spent = pair.learn(TWO_EPOCHS)
     assert spent["steps"] >= 1
     assert pair.model.receipt["training_texts"]["count"] == pair.bench.size.train
     assert fingerprint(pair.bench.expert.model) == pair.bench.expert.fingerprint
@@ -97,8 +102,13 @@ def test_the_pairs_nats_are_those_of_its_joint_logits(pair: Ours) -> None:
     assert pair.nll(pair.bench.test) == pytest.approx(total / count, rel=2e-3)
 
 
-def test_without_its_auxiliary_the_expert_is_what_it_was(pair: Ours) -> None:
-    assert pair.plain_nll() == Told(pair.bench, Prompted(pair.bench.expert)).plain_nll()
+def test_what_the_pair_forgets_is_measured_with_the_auxiliary_on(
+    pair: Ours, make_tuned: Callable[..., AuxiliaryTunedLM], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ours, "unasked", lambda word: PREAMBLE)
+    assert abs(pair.forgotten()) > 0.01
+    pair.model = make_tuned(zero_init=True)
+    assert pair.forgotten() == pytest.approx(0.0, abs=2e-3)
 
 
 def test_who_writes_writes_a_line_for_each_word(pair: Ours) -> None:

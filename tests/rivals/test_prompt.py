@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from auxlib.features import EXAMPLES_PREAMBLE
 from auxlib.keywords import contains_keyword
 from auxlib.rivals.bench import Bench
 from auxlib.rivals.prompt import IGNORED, SHOWN, Prompted, asked, shown
+from auxlib.rivals.tune import Told
 
 WORDS = ["dog", "harbour", "lantern"]
 TEXTS = [[40, 41, 42, 7], [50, 7], [60, 61, 62, 63, 64, 7]]
@@ -61,6 +64,12 @@ def test_a_line_is_written_for_each_word_and_a_seed_repeats_it(system: Prompted)
     assert not any("sentence with the word" in text for text in first)
 
 
+def test_a_chat_opens_with_its_own_mark_and_is_not_scored(expert: Expert, bench: Bench) -> None:
+    chat = Prompted(expert, lambda word: f"<{word}>", chat=True)
+    assert expert.tokenizer.decode(chat.prompt_ids("dog")) == "<dog>"
+    assert Told(bench, chat).nll(bench.test) is None
+
+
 def test_padding_says_nothing(system: Prompted) -> None:
     long = shown("dog")
     greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "max_new_tokens": 5}
@@ -91,10 +100,15 @@ def test_scored_sentences_are_asked_for_their_headword_alone(bench: Bench) -> No
         assert all(len(row["keywords"]) == 1 and row["keywords"][0] in row["text"] for row in part)
 
 
-def test_what_is_said_of_samples_leaves_none_out(bench: Bench) -> None:
+def test_no_two_seeds_ask_for_the_same_word(bench: Bench) -> None:
+    size = replace(bench.size, questions=2)
+    assert not set(Bench(size, 0).words) & set(Bench(size, 1).words)
+
+
+def test_what_is_said_of_samples_counts_an_empty_line_as_a_miss_without_slor(bench: Bench) -> None:
     copied = bench.corpus["train"][0]["text"]
     said = bench.say(["The cat ran.", "", copied, "A catalogue."], ["cat", "cat", "cat", "cat"])
-    assert (said["hits"], said["n"], said["recited"]) == (1, 4, 1)
-    assert said["slor"] == pytest.approx(
-        sum(bench.judge.slor(bench.ids(text)) for text in ("The cat ran.", copied, "A catalogue.")) / 3, abs=1e-4
-    )
+    assert (said["hits"], said["n"], said["recited"], said["empty"]) == (1, 4, 1, 1)
+    real = [bench.ids(text)[:-1] for text in ("The cat ran.", copied, "A catalogue.")]
+    assert said["slor"] == pytest.approx(sum(map(bench.judge.slor, real)) / 3, abs=1e-4)
+    assert said["tokens"] == pytest.approx(sum(map(len, real)) / 4, abs=0.01)

@@ -13,12 +13,12 @@ from auxlib.errors import CourseError, ResultsMismatch
 from auxlib.metrics import wilson
 from auxlib.rivals import experiment, report
 from auxlib.rivals.bench import Bench
-from auxlib.rivals.experiment import RIVALS, SEEDS, WHOLE, Trial, chosen, measure, run_experiment, run_trial
+from auxlib.rivals.experiment import RIVALS, SEEDS, WHOLE, chosen, measure, run_experiment, run_trial
 from auxlib.rivals.prompt import Prompted
 from auxlib.rivals.report import assemble, load_rivals
 from auxlib.rivals.table import AGAIN, RESULTS, read_rivals, rows
 from auxlib.rivals.tune import Told
-from auxlib.trials import Record, write_whole
+from auxlib.trials import Record, Trial, write_whole
 
 LEARNERS = {name for name, rival in RIVALS.items() if rival.settings}
 
@@ -30,9 +30,9 @@ def record(system: str, seed: int) -> Record:
     return {
         "system": system, "seed": seed, "sentences": 2000, "setting": {"rate": 1e-3} if system in LEARNERS else {},
         **(spent if system in {*LEARNERS, "shipped"} else {}), **rule, "hits": 200 + 10 * seed, "n": 300,
-        "slor": 1.5 + seed, "slor_human": 1.8, "nll": 3.0, "plain_nll": 4.0 + 0.5 * (system == "tuned"), "recited": 1,
-        "distinct_2": 0.9, "flops_per_written_token": 3e8, "examples": [["dog", "A dog."]], "dev_nll": 3.1,
-        "seconds": 60.0, "made_by": "us",
+        "slor": 1.5 + seed, "slor_human": 1.8, "nll": None if system == "instructed" else 3.0, "recited": 1,
+        "forgotten": 0.5 * (system == "tuned"), "distinct_2": 0.9, "tokens": 9.5, "empty": 2, "dev_nll": 3.1,
+        "flops_per_written_token": 3e8, "written": [["dog", "A dog."]] * 9, "seconds": 60.0, "made_by": "us",
     }  # fmt: skip
 
 
@@ -60,8 +60,7 @@ def test_search_and_comparison_are_run_as_planned(monkeypatch: pytest.MonkeyPatc
         return {name: record(t.system, t.seed) | {"setting": t.setting} for name, t in trials.items()}
 
     monkeypatch.setattr(experiment, "run_trials", run)
-    monkeypatch.setattr(experiment, "maker", lambda: "us")
-    records, seconds = run_experiment(tmp_path)
+    records, seconds = run_experiment(tmp_path, "us")
     search, compared = asked
     assert len(search) == 3 * len(LEARNERS)
     assert all(trial.size.questions == 0 for trial in search.values()), "a search asks no test word"
@@ -71,14 +70,28 @@ def test_search_and_comparison_are_run_as_planned(monkeypatch: pytest.MonkeyPatc
     assert seconds == 60.0 * (len(search) + len(compared)) / 2
 
 
+def test_who_found_no_setting_failed_and_is_not_shown_untrained(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    error = {"error": "RuntimeError: out of memory", "seconds": 1.0}
+
+    def run(folder: Path, trials: dict[str, Trial], *_: Any) -> dict[str, Record]:
+        return {name: error if t.system == "lora" else record(t.system, t.seed) for name, t in trials.items()}
+
+    monkeypatch.setattr(experiment, "run_trials", run)
+    records, _ = run_experiment(tmp_path, "us")
+    assert {r["error"] for r in records if r["system"] == "lora"} == {"RuntimeError: out of memory"}
+    assert assemble(records)["systems"]["lora"]["error"] == "RuntimeError: out of memory"
+
+
 def test_a_trial_measures_all_that_the_report_wants(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment, "Bench", lambda size, seed: bench)
     found = run_trial(Trial("asked", 0, bench.size))
     json.dumps(found, allow_nan=False)
     missing = record("asked", 0).keys() - found.keys()
     assert missing == {"seconds", "made_by"}
-    told = Told(bench, Prompted(bench.expert))
-    assert measure(told, bench).items() <= found.items()
+    again = measure(Told(bench, Prompted(bench.expert)), bench)
+    assert {name: found[name] for name in again} == again
 
 
 # --- the report ---
@@ -94,7 +107,8 @@ def test_figures_are_pooled_over_seeds(found: dict[str, Any]) -> None:
     assert system["accuracy_interval"] == pytest.approx([410 / 600, *wilson(410, 600)], abs=1e-4)
     assert system["slor"] == pytest.approx(2.0)
     assert system["rule_by_counter"] == pytest.approx(1.01)
-    assert system["by_seed"]["1"] == [0.7, 2.5, 3.0]
+    assert system["by_seed"]["1"] == [0.7, 2.5]
+    assert (system["empty"], len(system["examples"])) == (4, 8)
     assert list(found["systems"]) == list(RIVALS)
 
 
@@ -102,6 +116,8 @@ def test_the_table_says_what_was_forgotten_and_what_it_cost(found: dict[str, Any
     table = {row["system"]: row for row in rows(found)}
     assert table["full fine-tuning"]["other text"] == "+0.50"
     assert table["auxiliary (ours)"]["other text"] == "+0.00"
+    assert table["prompt: an instruction"]["nats a token"] == table["prompt: an instruction"]["other text"] == "–"
+    assert table["auxiliary, of all sentences"]["SLOR"] == "–", "the judge has read what it was trained on"
     assert table["LoRA, rank 16"]["training"] == "40 TFLOP"
     assert table["prompt: the bare request"]["training"] == "–"
 
