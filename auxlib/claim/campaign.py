@@ -13,8 +13,8 @@ from auxlib.assets import data_dir
 from auxlib.claim.bench import Size, the_world
 from auxlib.claim.plan import SYSTEMS, Setting
 from auxlib.claim.rule import best
-from auxlib.claim.trial import Trial, run_trial
-from auxlib.trials import Record, made_by, run_trials
+from auxlib.claim.trial import run_trial
+from auxlib.trials import Record, Trial, made_by, run_trials
 from auxlib.worlds.story_lm import SHIPPED_LM, WELL_READ_LM, load_story_lm
 
 WHOLE = Size()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from math import ceil
 from time import perf_counter
 from typing import Any
@@ -12,28 +11,13 @@ import torch
 from torch import Tensor
 
 from auxlib.baselines.reading import Reading, System, write
-from auxlib.claim.bench import Bench, Size, learn, lessons, measure
-from auxlib.claim.plan import SYSTEMS, Setting, Spec
+from auxlib.claim.bench import Bench, learn, lessons, measure
+from auxlib.claim.plan import SYSTEMS, Spec
 from auxlib.ledger import ComputeLedger, counted_by_torch, counting
+from auxlib.trials import Trial
 from auxlib.worlds.grammar import FULL_STOP
 
 EARLY = 200  # steps whose losses are kept
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What is to be tried, small enough to be sent to another process."""
-
-    system: str
-    seed: int
-    size: Size
-    setting: Setting = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """A file's name: system, seed, size, and the setting where there is one."""
-        size = "-".join(f"{value:g}" for value in vars(self.size).values())
-        return "-".join([self.system, str(self.seed), size, *(f"{value:g}" for value in self.setting.values())])
 
 
 def run_trial(trial: Trial) -> dict[str, Any]:
@@ -46,7 +30,7 @@ def run_trial(trial: Trial) -> dict[str, Any]:
     system = spec.build(bench, **setting)
     found = _train(system, spec, bench, rate, int(batch)) if spec.learns else _at_once(system, bench)
     last = found.pop("last")
-    named = {"system": trial.system, "seed": trial.seed, "sentences": trial.size.train, "setting": trial.setting}
+    named = {"system": trial.system, "seed": trial.seed, "sentences": trial.size.train, "setting": dict(trial.setting)}
     return {**named, **found, "dial": _dial(last, spec, bench), **_writing(last, bench)}
 
 

@@ -17,7 +17,8 @@ from auxlib.claim import campaign
 from auxlib.claim.bench import Size, the_world
 from auxlib.claim.campaign import SEARCH_SEED, SEEDS, WHOLE, chosen, comparisons, maker, run_campaign, searches
 from auxlib.claim.plan import SYSTEMS
-from auxlib.claim.trial import Trial, run_trial
+from auxlib.claim.trial import run_trial
+from auxlib.trials import Trial
 from auxlib.worlds.story_lm import load_story_lm
 
 SEARCHED = {name for name, spec in SYSTEMS.items() if len(spec.settings) > 1}

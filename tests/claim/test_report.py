@@ -19,11 +19,11 @@ from auxlib.claim.bench import Size
 from auxlib.claim.plan import SYSTEMS
 from auxlib.claim.report import assemble, curves, differences, load_claim
 from auxlib.claim.results import AGAIN, CURVES, FACTORS, NEEDED, RESULTS, read_claim
-from auxlib.claim.trial import Trial, run_trial
+from auxlib.claim.trial import run_trial
 from auxlib.errors import CourseError, ResultsMismatch
 from auxlib.ledger import ComputeLedger
 from auxlib.metrics import least_drift, wilson
-from auxlib.trials import Record, write_whole
+from auxlib.trials import Record, Trial, write_whole
 from auxlib.worlds.story_lm import WELL_READ_LM
 
 SENTENCES, N, SEEDS = 5000, 400, (0, 1, 2, 3, 4)
