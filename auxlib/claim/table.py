@@ -33,11 +33,10 @@ def rows(found: Mapping[str, Any], names: Sequence[str] = MAIN) -> list[Row]:
 
 def _row(system: Mapping[str, Any]) -> Row:
     if "error" in system:
-        return {"system": system["label"], "keyword": f"FAILED: {' '.join(system['error'].split())}"}
-    lost = f" (seed {', '.join(map(str, system['failed_seeds']))} FAILED)" if system["failed_seeds"] else ""
+        return failure(system)
     efficiency = system["efficiency"]
     return {
-        "system": system["label"] + lost,
+        "system": name_of(system),
         "seeds": str(system["seeds"]),
         "keyword": _with_interval(system["accuracy_interval"], 3),
         "SLOR": _with_interval(system["slor_interval"], 2),
@@ -51,6 +50,17 @@ def _row(system: Mapping[str, Any]) -> Row:
         "a written token": f"{system['flops_per_written_token'] / 1e6:.2f} MFLOP"
         * bool(system["flops_per_written_token"]),
     }
+
+
+def failure(system: Mapping[str, Any]) -> Row:
+    """The row of a system that failed altogether."""
+    return {"system": system["label"], "keyword": f"FAILED: {' '.join(system['error'].split())}"}
+
+
+def name_of(system: Mapping[str, Any]) -> str:
+    """A system's label, and the seeds in which it failed."""
+    lost = f" (seed {', '.join(map(str, system['failed_seeds']))} FAILED)" if system["failed_seeds"] else ""
+    return system["label"] + lost
 
 
 def _with_interval(interval: Sequence[float], digits: int) -> str:

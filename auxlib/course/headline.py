@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from auxlib.errors import CourseError
+from auxlib.trials import read_whole
 
 RESULTS = Path("data/results/full/real.json")
-NEEDED = ("accuracy", "accuracy_ci", "base_rate", "slor", "slor_human", "n_samples", "train_minutes", "decode_ratio")
+NEEDED = {"accuracy", "accuracy_ci", "base_rate", "slor", "slor_human", "n_samples", "train_minutes", "decode_ratio"}
 
 
 def load_figures(root: Path) -> dict[str, Any] | None:
     """The figures of the recorded run, or None before there is one."""
-    path = root / RESULTS
-    if not path.is_file():
-        return None
-    figures = json.loads(path.read_text(encoding="utf-8"))
-    if missing := [key for key in NEEDED if key not in figures]:
-        raise CourseError(f"{path} lacks {', '.join(missing)}; write it with `python -m auxlib evaluate`.")
-    return figures
+    return read_whole(root / RESULTS, NEEDED, "python -m auxlib evaluate")
 
 
 def headline(root: Path) -> list[dict[str, str]]:

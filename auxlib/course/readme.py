@@ -97,7 +97,7 @@ def _rivals(root: Path) -> str:
     """The same question with a real model: the table of all who were asked."""
     found = read_rivals(root)
     if found is None:
-        return f"Not recorded yet: `{AGAIN_RIVALS}` measures it, in an hour.\n"
+        return f"Not recorded yet: `{AGAIN_RIVALS}` measures it.\n"
     where = f"{found['seeds']} seeds, {found['sentences']:,} sentences to learn from; SLOR of human sentences "
     where += f"{found['slor_human']:.2f}; {round(found['seconds'] / 60)} minutes on {found['machine']['cores']} cores"
     gpu = "" if found["machine"]["gpu"] == "none" else f" and {found['machine']['gpu']}"

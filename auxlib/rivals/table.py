@@ -3,27 +3,20 @@ other code or data have made are refused by `report.load_rivals`."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from auxlib.errors import CourseError
+from auxlib.claim.table import Row, failure, name_of
+from auxlib.trials import read_whole
 
 RESULTS, AGAIN = Path("data/results/full/rivals.json"), "python -m auxlib run --experiment rivals"
-Row = dict[str, str]
+NEEDED = {"systems", "slor_human", "sentences", "seeds", "seconds", "machine", "made_by"}
 
 
 def read_rivals(root: Path) -> dict[str, Any] | None:
     """The recorded results as they are, or None before there are any."""
-    path = root / RESULTS
-    if not path.is_file():
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {**found, "systems": dict(found["systems"]), "made_by": found["made_by"]}
-    except (ValueError, LookupError, TypeError) as error:
-        raise CourseError(f"{path} is damaged or truncated ({error!r}); make it again: {AGAIN}") from error
+    return read_whole(root / RESULTS, NEEDED, AGAIN)
 
 
 def rows(found: Mapping[str, Any]) -> list[Row]:
@@ -33,12 +26,11 @@ def rows(found: Mapping[str, Any]) -> list[Row]:
 
 def _row(name: str, system: Mapping[str, Any]) -> Row:
     if "error" in system:
-        return {"system": system["label"], "keyword": f"FAILED: {' '.join(system['error'].split())}"}
-    lost = f" (seed {', '.join(map(str, system['failed_seeds']))} FAILED)" if system["failed_seeds"] else ""
+        return failure(system)
     value, low, high = (f"{number:.3f}" for number in system["accuracy_interval"])
     learned = "learning" in system
     return {
-        "system": system["label"] + lost,
+        "system": name_of(system),
         "keyword": f"{value} [{low}, {high}]",
         # the judge has read what the shipped auxiliary was trained on
         "SLOR": "–" if name == "shipped" else f"{system['slor']:.2f}",

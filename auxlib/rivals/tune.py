@@ -101,7 +101,6 @@ def tune(system: Prompted, bench: Bench, rate: float, epochs: int) -> dict[str, 
 
 def weigh(system: Prompted, batch: Mapping[str, Tensor]) -> dict[str, Any]:
     """What one step costs, by torch's counter and by the rule."""
-
     here = system.on_device(batch)
 
     def step() -> Tensor:

@@ -140,8 +140,9 @@ def test_results_of_other_code_are_refused_and_damaged_ones_named(
 ) -> None:
     monkeypatch.setattr(report, "maker", lambda: "0123abcd")
     assert load_rivals(tmp_path) is read_rivals(tmp_path) is None
-    write_whole(tmp_path / RESULTS, copy.deepcopy(found) | {"made_by": "0123abcd"})
-    assert load_rivals(tmp_path) == found | {"made_by": "0123abcd"}
+    whole = copy.deepcopy(found) | {"made_by": "0123abcd", "seconds": 60}
+    write_whole(tmp_path / RESULTS, whole)
+    assert load_rivals(tmp_path) == whole
     monkeypatch.setattr(report, "maker", lambda: "4567cdef")
     with pytest.raises(ResultsMismatch, match=r"rivals.json was made by 0123abcd"):
         load_rivals(tmp_path)
