@@ -121,16 +121,15 @@ def experiment_command(args: Namespace) -> int:
 
 def _rivals(args: Namespace) -> int:
     from auxlib.claim.table import as_markdown
-    from auxlib.rivals.experiment import maker, run_experiment
-    from auxlib.rivals.report import assemble
+    from auxlib.rivals.experiment import run_experiment
+    from auxlib.rivals.report import assemble, origin
     from auxlib.rivals.table import RESULTS, rows
 
     if args.seed is not None:
         raise CourseError("the experiment 'rivals' is run whole: --seed goes with --experiment claim.")
     root = data_dir().parent
-    made = maker()
-    records, spent = run_experiment(root / "build" / "rivals", made, args.jobs)
-    found = assemble(records) | {"made_by": made, "seconds": round(spent)}
+    records, spent = run_experiment(root / "build" / "rivals", args.jobs)
+    found = assemble(records) | origin() | {"seconds": round(spent)}
     print(as_markdown(rows(found)))
     write_whole(root / RESULTS, found)
     return int(bool(found["failed"]))

@@ -28,9 +28,10 @@ from auxlib.tuned import WEIGHTS
 WHOLE, SEEDS, SEARCH_SEED = Size(), (0, 1), 100
 SEARCHED = Size(train=250, questions=0)
 SOURCES = (
-    "auxiliary.py", "ledger.py", "parts.py", "training.py", "rivals/bench.py", "rivals/experiment.py",
-    "rivals/judge.py", "rivals/ours.py", "rivals/prompt.py", "rivals/tune.py",
+    "ledger.py", "rivals/bench.py", "rivals/experiment.py", "rivals/judge.py", "rivals/ours.py", "rivals/prompt.py",
+    "rivals/tune.py",
 )  # fmt: skip
+LIBRARY = ("auxiliary.py", "parts.py", "training.py")
 Setting = dict[str, float]
 
 
@@ -110,19 +111,24 @@ def _a_written_token(writer: Writer, words: Sequence[str]) -> int:
     return round((long - short) / (16 * len(words)))
 
 
-def maker() -> str:
-    """The hash of what decides the figures: the code of those who take part, the models, and the sentences."""
+def maker(library: Sequence[str] = ()) -> str:
+    """The hash of what decides the figures: the code of those who take part, the models, and the sentences.
+
+    Trials of one table stand on one ``library`` too, to the letter. For a finished table `report.rehearse` asks instead
+    whether the library still computes the same.
+    """
     package = Path(auxlib.__file__).parent
     texts = [text_hash(part["text"]) for part in load_corpus().values()]
     weights = sha256((data_dir() / "checkpoints" / SHIPPED / WEIGHTS).read_bytes()).hexdigest()
-    return made_by([package / name for name in SOURCES], load_expert().fingerprint, weights, *texts)
+    return made_by([package / name for name in (*SOURCES, *library)], load_expert().fingerprint, weights, *texts)
 
 
-def run_experiment(folder: Path, made: str, jobs: int = 2) -> tuple[list[Record], float]:
+def run_experiment(folder: Path, jobs: int = 2) -> tuple[list[Record], float]:
     """Search, then compare; every trial is kept in ``folder`` and not done twice.
 
     Returns the comparisons, and the seconds that all trials took together, divided by ``jobs``.
     """
+    made = maker(LIBRARY)
     tried = [Trial(name, SEARCH_SEED, SEARCHED, setting) for name, r in RIVALS.items() for setting in r.settings]
     found = _run(folder, tried, made, jobs)
     settings = chosen(found)

@@ -11,7 +11,7 @@ from auxlib.claim.table import Row, failure, name_of
 from auxlib.trials import read_whole
 
 RESULTS, AGAIN = Path("data/results/full/rivals.json"), "python -m auxlib run --experiment rivals"
-NEEDED = {"systems", "slor_human", "sentences", "seeds", "seconds", "machine", "made_by"}
+NEEDED = {"systems", "slor_human", "sentences", "seeds", "seconds", "machine", "made_by", "rehearsal"}
 
 
 def read_rivals(root: Path) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,6 +53,12 @@ def test_the_fewest_nats_on_development_sentences_choose() -> None:
     assert chosen([broken]) == {}
 
 
+def test_the_library_counts_for_trials_to_the_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "load_corpus", dict)
+    monkeypatch.setattr(experiment, "load_expert", lambda: SimpleNamespace(fingerprint="1234"))
+    assert experiment.maker(experiment.LIBRARY) != experiment.maker() == experiment.maker(())
+
+
 def test_search_and_comparison_are_run_as_planned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[dict[str, Trial]] = []
 
@@ -60,7 +67,7 @@ def test_search_and_comparison_are_run_as_planned(monkeypatch: pytest.MonkeyPatc
         return {name: record(t.system, t.seed) | {"setting": t.setting} for name, t in trials.items()}
 
     monkeypatch.setattr(experiment, "run_trials", run)
-    records, seconds = run_experiment(tmp_path, "us")
+    records, seconds = run_experiment(tmp_path)
     search, compared = asked
     assert len(search) == 3 * len(LEARNERS)
     assert all(trial.size.questions == 0 for trial in search.values()), "a search asks no test word"
@@ -79,7 +86,7 @@ def test_who_found_no_setting_failed_and_is_not_shown_untrained(
         return {name: error if t.system == "lora" else record(t.system, t.seed) for name, t in trials.items()}
 
     monkeypatch.setattr(experiment, "run_trials", run)
-    records, _ = run_experiment(tmp_path, "us")
+    records, _ = run_experiment(tmp_path)
     assert {r["error"] for r in records if r["system"] == "lora"} == {"RuntimeError: out of memory"}
     assert assemble(records)["systems"]["lora"]["error"] == "RuntimeError: out of memory"
 
@@ -139,10 +146,14 @@ def test_results_of_other_code_are_refused_and_damaged_ones_named(
     tmp_path: Path, found: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "maker", lambda: "0123abcd")
+    monkeypatch.setattr(report, "rehearse", lambda: [3.1, 3.3])
     assert load_rivals(tmp_path) is read_rivals(tmp_path) is None
-    whole = copy.deepcopy(found) | {"made_by": "0123abcd", "seconds": 60}
+    whole = copy.deepcopy(found) | {"made_by": "0123abcd", "rehearsal": [3.1001, 3.2996], "seconds": 60}
     write_whole(tmp_path / RESULTS, whole)
     assert load_rivals(tmp_path) == whole
+    monkeypatch.setattr(report, "rehearse", lambda: [3.1, 3.31])
+    with pytest.raises(ResultsMismatch, match=r"reached \[3.1001, 3.2996\].*reaches \[3.1, 3.31\]"):
+        load_rivals(tmp_path)
     monkeypatch.setattr(report, "maker", lambda: "4567cdef")
     with pytest.raises(ResultsMismatch, match=r"rivals.json was made by 0123abcd"):
         load_rivals(tmp_path)
