@@ -8,6 +8,7 @@ what shorter and longer trainings would have reached.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -16,7 +17,6 @@ from math import ceil
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from auxlib.baselines.beside import Beside
 from auxlib.baselines.reading import Reading, System, nats, write
@@ -86,10 +86,10 @@ def learn(
     system: System, lessons: Iterable[tuple[Reading, Tensor]], rate: float
 ) -> Iterator[tuple[int, System, float]]:
     """Train in place by AdamW; yields step, the averaged system and the loss after every step."""
-    weights = [weight for weight in system.parameters() if weight.requires_grad]
+    weights, mean = _learning(system), copy.deepcopy(system)
+    means = _learning(mean)
     optimizer = torch.optim.AdamW(weights, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
     warmup = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / WARMUP, total_iters=WARMUP)
-    mean = AveragedModel(system, avg_fn=lambda old, new, n: old + (new - old) * min(1.0, RECENT / (n + RECENT)))
     for step, (reading, token_ids) in enumerate(lessons, 1):
         loss = system.loss(reading, token_ids)
         optimizer.zero_grad()
@@ -97,8 +97,20 @@ def learn(
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         warmup.step()
-        mean.update_parameters(system)
-        yield step, mean.module, float(loss.detach())
+        _lean(means, weights, step)
+        yield step, mean, float(loss.detach())
+
+
+@torch.no_grad()
+def _lean(means: list[nn.Parameter], weights: list[nn.Parameter], step: int) -> None:
+    """Move means towards the newest weights, in place, by a share that falls as more steps lie behind."""
+    share = RECENT / torch.tensor(step - 1 + RECENT)
+    for mean, weight in zip(means, weights, strict=True):
+        mean.copy_(weight if step == 1 else mean + (weight - mean) * share)
+
+
+def _learning(system: System) -> list[nn.Parameter]:
+    return [weight for weight in system.parameters() if weight.requires_grad]
 
 
 def lessons(
