@@ -7,28 +7,24 @@ cache: the auxiliary's layers take the layer numbers after the expert's, so beam
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel, text_mask
-from auxlib.errors import CheckpointError, KeywordError
-from auxlib.experts import Expert, load_expert, require_same_expert
+from auxlib.checkpoint import Kept
+from auxlib.errors import KeywordError
+from auxlib.experts import Expert
 from auxlib.features import Frame
 from auxlib.keywords import NO_PIECE, Progress, keyword_batch, read_progress, word_continues
 from auxlib.parts import Parts
 from auxlib.product import as_weight
-
-WEIGHTS, SETTINGS = "auxiliary.safetensors", "auxiliary.json"
 
 
 class AuxiliaryTunedConfig(PreTrainedConfig):
@@ -226,72 +222,12 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
         """Write the auxiliary, and of the expert only its reference and fingerprint."""
-        folder = Path(save_directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = {name: value.detach().to("cpu").contiguous() for name, value in self.auxiliary.state_dict().items()}
-        half = {
-            name: value.to(torch.bfloat16) if value.is_floating_point() else value for name, value in weights.items()
-        }
-        save_file(half, folder / f"{WEIGHTS}.part")
-        settings = {
-            "auxiliary": self.auxiliary.config.as_dict(),
-            "expert": {"reference": self.expert_info.reference, "fingerprint": self.expert_info.fingerprint},
-            "frame": {"preamble_ids": list(self.frame.preamble_ids), "end_id": self.frame.end_id},
-            "receipt": self.receipt,
-        }
-        described = json.dumps(settings, indent=1, ensure_ascii=False) + "\n"
-        (folder / f"{SETTINGS}.part").write_text(described, encoding="utf-8")
-        for name in (WEIGHTS, SETTINGS):
-            (folder / f"{name}.part").replace(folder / name)
+        Kept(self.auxiliary, self.expert_info, self.frame, self.receipt).save(save_directory)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, expert: Expert | None = None, **kwargs: Any) -> AuxiliaryTunedLM:
-        """Load an auxiliary and put it beside its expert.
-
-        Args:
-            folder: written by ``save_pretrained``.
-            expert: an already loaded one; by default the one the auxiliary names.
-
-        Raises:
-            CheckpointError: a file is missing, truncated or not an auxiliary.
-            ExpertMismatch: the expert's weights are not those the auxiliary was trained beside.
-        """
-        settings, weights = _read_checkpoint(Path(folder))
-        expert = expert or load_expert(settings["expert"]["reference"])
-        require_same_expert(expert, settings["expert"]["fingerprint"], f"the auxiliary in {folder}")
-        frame = Frame(tuple(settings["frame"]["preamble_ids"]), settings["frame"]["end_id"])
-        try:
-            config = AuxiliaryConfig(**settings["auxiliary"])
-            auxiliary = AuxiliaryModel(config, expert.unembedding, weights["groups"], weights.get("support"))
-            auxiliary.load_state_dict(weights)
-        except (RuntimeError, KeyError, TypeError) as error:
-            raise CheckpointError(
-                f"{folder} does not hold the auxiliary that its {SETTINGS} describes: {error}"
-            ) from error
-        model = cls(expert, auxiliary.float().to(expert.model.device).eval(), frame)
-        model.receipt = settings["receipt"]
+        """Load an auxiliary and put it beside its expert; arguments and errors are those of `Kept.load`."""
+        kept = Kept.load(folder, expert)
+        model = cls(kept.expert, kept.auxiliary, kept.frame)
+        model.receipt = kept.receipt
         return model
-
-
-def _read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    try:
-        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        weights = load_file(folder / WEIGHTS)
-        _ = (
-            settings["auxiliary"],
-            settings["expert"]["fingerprint"],
-            settings["expert"]["reference"],
-            settings["frame"]["preamble_ids"][0],
-            settings["frame"]["end_id"],
-            settings["receipt"],
-        )
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{folder} holds no auxiliary: {Path(error.filename or folder).name} is missing. "
-            f"Expected {SETTINGS} and {WEIGHTS}, as written by save_pretrained."
-        ) from error
-    except (SafetensorError, json.JSONDecodeError, LookupError, TypeError, UnicodeDecodeError) as error:
-        raise CheckpointError(
-            f"the auxiliary in {folder} is damaged or truncated ({error}); get a fresh copy or train it again."
-        ) from error
-    return settings, weights

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from auxlib.auxiliary import AuxiliaryConfig
+from auxlib.checkpoint import SETTINGS, WEIGHTS
 from auxlib.errors import CheckpointError, ExpertMismatch, KeywordError, WeightError
 from auxlib.experts import Expert, fingerprint
 from auxlib.keywords import contains_keyword, encode_keyword
-from auxlib.tuned import SETTINGS, WEIGHTS, AuxiliaryTunedLM
+from auxlib.tuned import AuxiliaryTunedLM
 from tests.conftest import PREAMBLE, SENTENCES
 
 WORDS = ["lantern", "dog", None]
@@ -468,7 +469,7 @@ def test_a_save_that_fails_leaves_the_older_one_whole(
     def full_disk(*args: Any, **kwargs: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("auxlib.tuned.save_file", full_disk)
+    monkeypatch.setattr("auxlib.checkpoint.save_file", full_disk)
     with pytest.raises(OSError, match="No space left"):
         make_tuned(width=32).save_pretrained(saved)
     assert {name: (saved / name).read_bytes() for name in before} == before

@@ -13,6 +13,7 @@ import torch
 
 import auxlib
 from auxlib.assets import data_dir
+from auxlib.checkpoint import WEIGHTS
 from auxlib.corpora import load_corpus, text_hash
 from auxlib.experts import load_expert
 from auxlib.ledger import counted_by_torch
@@ -23,7 +24,6 @@ from auxlib.rivals.ours import Ours
 from auxlib.rivals.prompt import Prompted, asked, instructed, shown, unasked
 from auxlib.rivals.tune import Told, all_weights, lora
 from auxlib.trials import Record, Trial, made_by, run_trials
-from auxlib.tuned import WEIGHTS
 
 WHOLE, SEEDS, SEARCH_SEED = Size(), (0, 1), 100
 SEARCHED = Size(train=250, questions=0)

@@ -7,8 +7,8 @@ from math import isclose
 from pathlib import Path
 from typing import Any
 
-from auxlib.metrics import machine, versions, wilson
 from auxlib.errors import ResultsMismatch
+from auxlib.metrics import machine, versions, wilson
 from auxlib.rivals.bench import Bench, Size
 from auxlib.rivals.experiment import RIVALS, SEARCH_SEED, SEEDS, maker
 from auxlib.rivals.ours import Ours
