@@ -62,7 +62,10 @@ def first_past(curve: Sequence[Checkpoint], bar: Bar) -> Checkpoint | None:
 
 
 def verdict(scratch: Sequence[Checkpoint], auxiliary: Sequence[Checkpoint]) -> dict[str, Any]:
-    """What the rule says of one seed, from the checkpoints of both systems in the order of training."""
+    """What the rule says of one seed, from the checkpoints of both systems in the order of training.
+
+    Where from scratch never passes its own bar by a standard error, it is charged up to its best checkpoint.
+    """
     top = best(scratch)
     bar, test_bar = Bar.of(top["dev"]), Bar.of(top["test"])
     theirs, ours = first_past(scratch, bar) or top, first_past(auxiliary, bar)
