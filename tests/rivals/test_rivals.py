@@ -67,6 +67,7 @@ def test_search_and_comparison_are_run_as_planned(monkeypatch: pytest.MonkeyPatc
         return {name: record(t.system, t.seed) | {"setting": t.setting} for name, t in trials.items()}
 
     monkeypatch.setattr(experiment, "run_trials", run)
+    monkeypatch.setattr(experiment, "maker", lambda library: "us")
     records, seconds = run_experiment(tmp_path)
     search, compared = asked
     assert len(search) == 3 * len(LEARNERS)
@@ -86,6 +87,7 @@ def test_who_found_no_setting_failed_and_is_not_shown_untrained(
         return {name: error if t.system == "lora" else record(t.system, t.seed) for name, t in trials.items()}
 
     monkeypatch.setattr(experiment, "run_trials", run)
+    monkeypatch.setattr(experiment, "maker", lambda library: "us")
     records, _ = run_experiment(tmp_path)
     assert {r["error"] for r in records if r["system"] == "lora"} == {"RuntimeError: out of memory"}
     assert assemble(records)["systems"]["lora"]["error"] == "RuntimeError: out of memory"
