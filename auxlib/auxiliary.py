@@ -8,7 +8,8 @@ that would carry a word on), and a boost for the keyword's next needed piece.
 All three outputs start at zero, so the product starts as the frozen language model, exactly. The paper's own form (a
 separate trunk that reads the tokens itself and has its own head over the vocabulary) is `AuxiliaryConfig.as_in_paper`.
 
-Axes: ``B`` batch, ``T`` positions, ``d`` the auxiliary's width, ``D`` the expert's, ``K`` keyword pieces.
+Axes: ``B`` batch, ``T`` positions, ``d`` the auxiliary's width, ``D`` the expert's, ``N`` keywords of a text, ``K``
+pieces of a keyword.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class AuxiliaryConfig:
             "logits" has an output matrix of its own.
         progress: whether it is told how much of the keyword is written.
         copy_head, group_head: whether it can boost the keyword's next piece, and the groups of tokens.
+        together: whether it was trained to read several keywords of a text at once.
         zero_init: outputs start at zero, hence at the frozen model; otherwise at a random product of experts.
         max_position: positions from here on share one embedding.
     """
@@ -47,6 +49,7 @@ class AuxiliaryConfig:
     progress: bool = True
     copy_head: bool = True
     group_head: bool = True
+    together: bool = False
     zero_init: bool = True
     max_position: int = 48
 
@@ -182,28 +185,34 @@ class AuxiliaryModel(nn.Module):
             hidden: ``[B, T, D]``, the expert's final states there.
             log_z: ``[B, T]``, the expert's own normaliser there, ``logsumexp(lm_logits)``.
             position: ``[B, T]``, 0 at the last token before the text.
-            keyword_ids: ``[B, F, K]``.
-            progress: the keyword automaton at these positions.
+            keyword_ids: ``[B, F, K]``, or ``[B, N, F, K]`` for several keywords a text.
+            progress: the keyword automaton at these positions, of each keyword.
             mask: ``[B, 1, T, L]``, which of the L positions seen so far each may attend to.
             cache, first_slot: a `transformers` cache and the layer number at which this model's layers begin.
         """
+        if keyword_ids.dim() == 3:
+            keyword_ids, progress = keyword_ids.unsqueeze(1), progress.map(lambda field: field.unsqueeze(1))
         needed = (progress.next_piece != NO_PIECE).unsqueeze(-1)
         rows = self.unembedding[progress.next_piece.clamp(min=0)].float()
         # -log of the frozen model's probability of the needed piece: would the word fit here?
-        surprise = needed * (log_z.unsqueeze(-1) - (hidden.float() * rows).sum(-1, keepdim=True))
-        x = self._read(token_ids, hidden, position)
-        if self.config.progress:
-            x = x + self._read_progress(progress, needed * self.read_piece(_unit(rows)), surprise)
+        surprise = needed * (log_z[:, None, :, None] - (hidden.float().unsqueeze(1) * rows).sum(-1, keepdim=True))
+        present = _present(keyword_ids)
+        told = self._read_progress(progress, needed * self.read_piece(_unit(rows)), surprise) * present
+        x = self._read(token_ids, hidden, position) + told.sum(1)
         memory, memory_mask = self._remember(keyword_ids)
         for slot, block in enumerate(self.blocks, first_slot):
             x = block(x, mask, memory, memory_mask, cache, slot)
-        return self._write(self.norm(x), progress, surprise)
+        # what sets each keyword apart from the others; of one alone, nothing
+        apart = told - told.sum(1, keepdim=True) / present.sum(1, keepdim=True)
+        return self._write(self.norm(x), apart, progress, surprise, present)
 
     def _read(self, token_ids: Tensor, hidden: Tensor, position: Tensor) -> Tensor:
         x = self.read(_unit(hidden)) if self.config.reads == "hidden" else self.read(token_ids)
         return x + self.position(position.clamp(0, self.config.max_position - 1))
 
     def _read_progress(self, progress: Progress, piece: Tensor, surprise: Tensor) -> Tensor:
+        if not self.config.progress:
+            return torch.zeros_like(piece)
         return (
             self.state(progress.state)
             + self.remaining(progress.remaining.clamp(max=7))
@@ -212,18 +221,19 @@ class AuxiliaryModel(nn.Module):
         )
 
     def _remember(self, keyword_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """The keyword's pieces as memory ``[B, 1 + K, d]`` behind one slot that is always there, and its mask."""
-        pieces = keyword_ids[:, INSIDE]
+        """All keywords' pieces as memory ``[B, 1 + N K, d]`` behind one slot that is always there, and its mask."""
+        pieces = keyword_ids[:, :, INSIDE].flatten(1)
         rows = _unit(self.unembedding[pieces.clamp(min=0)].float())
-        order = torch.arange(pieces.shape[1], device=pieces.device)
+        order = torch.arange(keyword_ids.shape[-1], device=pieces.device).repeat(keyword_ids.shape[1])
         written = self.read_piece(rows) + self.piece_position(order)
         memory = torch.cat([self.nothing.expand(len(pieces), 1, -1), written], 1)
-        present = F.pad(pieces != NO_PIECE, (1, 0), value=True)
-        return memory, present[:, None, None]
+        there = F.pad(pieces != NO_PIECE, (1, 0), value=True)
+        return memory, there[:, None, None]
 
-    def _write(self, x: Tensor, progress: Progress, surprise: Tensor) -> Parts:
+    def _write(self, x: Tensor, apart: Tensor, progress: Progress, surprise: Tensor, present: Tensor) -> Parts:
         own_head = self.head is not None
-        group = PUSH_GAIN * (self.group(x) + self.group_by_state(progress.state)) * self.config.group_head
+        by_state = (self.group_by_state(progress.state) * present).sum(1)
+        group = PUSH_GAIN * (self.group(x) + by_state) * self.config.group_head
         parts = Parts(
             shift=torch.cat([x if own_head else self.shift(x), group], -1),
             matrix=torch.cat([self.head.weight, self.group_columns], 1) if own_head else self.support_rows,
@@ -231,10 +241,25 @@ class AuxiliaryModel(nn.Module):
             in_unembedding=not own_head,
         )
         if self.config.copy_head:
-            push, forget = (self.copy(x) + self.copy_by_state(progress.state)).split(1, -1)
-            parts.boost_ids = progress.next_piece.unsqueeze(-1)
-            parts.boosts = PUSH_GAIN * push + FORGET_GAIN * forget * surprise
+            copied = self.copy(x.unsqueeze(1) + apart) + self.copy_by_state(progress.state)
+            push, forget = copied.split(1, -1)
+            boosts = (PUSH_GAIN * push + FORGET_GAIN * forget * surprise)[..., 0].transpose(1, 2)
+            parts.boost_ids, parts.boosts = _once(progress.next_piece.transpose(1, 2), boosts)
         return parts
+
+
+def _present(keyword_ids: Tensor) -> Tensor:
+    """Which keywords of ``[B, N, F, K]`` are asked for, ``[B, N, 1, 1]``; where none is, the first stands for that."""
+    there = keyword_ids[:, :, INSIDE, 0] != NO_PIECE
+    none = ~there.any(1, keepdim=True) & (torch.arange(there.shape[1], device=there.device) == 0)
+    return (there | none).float()[..., None, None]
+
+
+def _once(ids: Tensor, boosts: Tensor) -> tuple[Tensor, Tensor]:
+    """``[B, T, N]`` each: a token that several keywords need next is boosted by one of them, the strongest boost."""
+    same = ids.unsqueeze(-1) == ids.unsqueeze(-2)
+    strongest = boosts.unsqueeze(-2).masked_fill(~same, -torch.inf).amax(-1)
+    return ids.masked_fill(same.tril(-1).any(-1), NO_PIECE), strongest
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -55,19 +55,25 @@ class Kept:
             (folder / f"{name}.part").replace(folder / name)
 
     @classmethod
-    def load(cls, folder: str | Path, expert: Expert | None = None) -> Kept:
+    def load(cls, folder: str | Path, expert: Expert | None = None, swap: bool = False) -> Kept:
         """Read both files.
 
         Args:
             expert: an already loaded one; by default the one the auxiliary names.
+            swap: the expert may be another than the one the auxiliary was trained beside. It then reads states that
+                mean something else to it, so expect little; the receipt keeps the fingerprint that it knew.
 
         Raises:
             CheckpointError: a file is missing, truncated or not an auxiliary.
-            ExpertMismatch: the expert's weights are not those the auxiliary was trained beside.
+            ExpertMismatch: the expert is not the one the auxiliary was trained beside, and no swap was asked for.
         """
         settings, weights = _read(Path(folder))
         expert = expert or load_expert(settings["expert"]["reference"])
-        require_same_expert(expert, settings["expert"]["fingerprint"], f"the auxiliary in {folder}")
+        known, receipt = settings["expert"]["fingerprint"], settings["receipt"]
+        if swap and known != expert.fingerprint:
+            receipt = {"trained_beside": known, **receipt}
+        else:
+            require_same_expert(expert, known, f"the auxiliary in {folder}")
         frame = Frame(tuple(settings["frame"]["preamble_ids"]), settings["frame"]["end_id"])
         try:
             config = AuxiliaryConfig(**settings["auxiliary"])
@@ -77,7 +83,7 @@ class Kept:
             raise CheckpointError(
                 f"{folder} does not hold the auxiliary that its {SETTINGS} describes: {error}"
             ) from error
-        return cls(auxiliary.float().to(expert.model.device).eval(), expert, frame, settings["receipt"])
+        return cls(auxiliary.float().to(expert.model.device).eval(), expert, frame, receipt)
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -34,6 +34,8 @@ from auxlib.tuned import AuxiliaryTunedLM
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
+    from auxlib.keywords import Asked
+
 FRONTIER = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 
 
@@ -123,10 +125,10 @@ def draw_frontier(points: Sequence[dict[str, float]]) -> Picture:
 
 
 def decode_ratio(
-    model: AuxiliaryTunedLM, keyword: str = "lantern", tokens: int = 32, rounds: int = 7
+    model: AuxiliaryTunedLM, asked: Asked = "lantern", rows: int = 1, tokens: int = 32, rounds: int = 7
 ) -> dict[str, Any]:
-    """Seconds per greedy text of the pair over those of the frozen model alone; one row, cache on, runs in turn."""
-    inputs = model.inputs_for([keyword])
+    """Seconds per greedy text of the pair over those of the frozen model alone; cache on, runs in turn."""
+    inputs = model.inputs_for([asked] * rows)
     options = {
         "do_sample": False,
         "min_new_tokens": tokens,
@@ -139,8 +141,8 @@ def decode_ratio(
     )
     return {
         "decode_ratio": round(median([b / a for a, b in zip(frozen, pair, strict=True)]), 3),
-        "ms_per_token_frozen": round(1000 * median(frozen) / tokens, 1),
-        "ms_per_token_pair": round(1000 * median(pair) / tokens, 1),
+        "ms_per_token_frozen": round(1000 * median(frozen) / tokens / rows, 1),
+        "ms_per_token_pair": round(1000 * median(pair) / tokens / rows, 1),
     }
 
 

@@ -25,7 +25,10 @@ from auxlib.errors import KeywordError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+Asked: TypeAlias = str | Sequence[str | None] | None  # what one row is asked for
+Spelling: TypeAlias = tuple[Sequence[int], Sequence[int]]
 NO_PIECE = -1
+NO_TERM = -2  # fills up rows that are asked for fewer keywords than others: there nobody speaks
 MAX_PIECES = 16
 INSIDE, AT_START = 0, 1
 
@@ -53,6 +56,10 @@ class Progress:
     state: Tensor
     next_piece: Tensor
     remaining: Tensor
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Progress:
+        """The same change to all three."""
+        return Progress(change(self.state), change(self.next_piece), change(self.remaining))
 
 
 def check_keyword(keyword: str) -> str:
@@ -86,10 +93,24 @@ def encode_keyword(tokenizer: PreTrainedTokenizerBase, keyword: str) -> tuple[li
     return spellings
 
 
-def keyword_batch(tokenizer: PreTrainedTokenizerBase, keywords: Sequence[str | None]) -> Tensor:
-    """Keywords as ``keyword_ids [B, F, K]``, padded with ``NO_PIECE``; None gives a row without a condition."""
-    encoded = [((), ()) if word is None else encode_keyword(tokenizer, word) for word in keywords]
-    return pad_keywords(encoded)
+def keyword_batch(tokenizer: PreTrainedTokenizerBase, keywords: Sequence[Asked]) -> Tensor:
+    """Keywords as ``keyword_ids [B, F, K]``, padded with ``NO_PIECE``; None gives a row without a condition.
+
+    Rows of several keywords give ``[B, N, F, K]``; those that have fewer than others are filled up with ``NO_TERM``.
+    """
+    if strange := [asked for asked in keywords if not (asked is None or isinstance(asked, str | Sequence))]:
+        raise KeywordError(f"{strange[0]!r} is no keyword; give a word, several words, or None.")
+    rows = [[asked] if asked is None or isinstance(asked, str) else list(asked) for asked in keywords]
+    encoded = [[((), ()) if word is None else encode_keyword(tokenizer, word) for word in row] for row in rows]
+    if all(asked is None or isinstance(asked, str) for asked in keywords):
+        return pad_keywords([pair for row in encoded for pair in row])
+    most = max(map(len, rows))
+    if not all(rows):
+        raise KeywordError("a row asks for an empty list of keywords; give None for a row without a condition.")
+    ids = pad_keywords([pair for row in encoded for pair in [*row, *[((), ())] * (most - len(row))]])
+    ids = ids.unflatten(0, (len(rows), most))
+    asked = torch.arange(most) < torch.tensor([len(row) for row in rows]).unsqueeze(1)
+    return ids.masked_fill(~asked[..., None, None], NO_TERM)
 
 
 def pad_keywords(encoded: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tensor:
@@ -104,11 +125,24 @@ def pad_keywords(encoded: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tens
 
 def word_continues(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> Tensor:
     """``[V]``, True for tokens that start with a letter or digit: written after a word, they make it another word."""
-    flags = torch.zeros(vocabulary, dtype=torch.bool)
-    for token in range(min(len(tokenizer), vocabulary)):
-        text = tokenizer.decode([token])
-        flags[token] = bool(text) and (text[0].isalnum() or text[0] == "_")
+    return torch.tensor([first.isalnum() or first == "_" for first in _first_letters(tokenizer, vocabulary)])
+
+
+def word_spoilers(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> Tensor:
+    """``[V]``, True for tokens that right after a word could make it another one, whatever follows: those of
+    ``word_continues``, those that write nothing, and single bytes, which may become a letter together."""
+    firsts = _first_letters(tokenizer, vocabulary)
+    flags = torch.tensor([first.isalnum() or first in ("_", "\ufffd") for first in firsts])
+    flags[tokenizer.all_special_ids] = True
+    flags[len(tokenizer) :] = True
     return flags
+
+
+def _first_letters(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> list[str]:
+    """What every token begins with; nothing for numbers that are no token."""
+    tokens = range(min(len(tokenizer), vocabulary))
+    texts = tokenizer.batch_decode([[token] for token in tokens])
+    return [text[:1] for text in texts] + [""] * (vocabulary - len(tokens))
 
 
 def read_progress(token_ids: Tensor, position: Tensor, keyword_ids: Tensor, continues: Tensor) -> Progress:
@@ -146,6 +180,16 @@ def read_progress(token_ids: Tensor, position: Tensor, keyword_ids: Tensor, cont
     return Progress(state, next_piece, torch.where(open_, lengths[rows, form] - count, 0))
 
 
+def read_each(token_ids: Tensor, position: Tensor, keyword_ids: Tensor, continues: Tensor) -> Progress:
+    """The same for several keywords of each text: ``keyword_ids [B, N, F, K]`` give fields ``[B, N, T]``."""
+    if keyword_ids.dim() == 3:
+        return read_progress(token_ids, position, keyword_ids, continues)
+    N = keyword_ids.shape[1]
+    ids, places = (x.repeat_interleave(N, 0) for x in (token_ids, position))
+    progress = read_progress(ids, places, keyword_ids.flatten(0, 1), continues)
+    return progress.map(lambda field: field.unflatten(0, (-1, N)))
+
+
 def _match(token_ids: Tensor, position: Tensor, keyword_ids: Tensor) -> tuple[Tensor, Tensor]:
     """For each position, how many pieces of each spelling end there (``[B, F, T]``, complete ones not counted), and
     whether a spelling is complete there (``[B, T]``)."""
@@ -165,7 +209,6 @@ def _match(token_ids: Tensor, position: Tensor, keyword_ids: Tensor) -> tuple[Te
     return begun, written
 
 
-Spelling: TypeAlias = tuple[Sequence[int], Sequence[int]]
 Word = TypeVar("Word")  # a keyword, spelled out in pieces or not
 Chooser: TypeAlias = Callable[[Sequence[Spelling], random.Random], Spelling | None]
 
@@ -193,9 +236,19 @@ def contains_keyword(text: str, keyword: str) -> bool:
     return count_keyword(text, keyword) > 0
 
 
+def find_keyword(text: str, keyword: str) -> int | None:
+    """Where in the text the keyword stands first as a whole word, if it does."""
+    found = _whole_word(keyword).search(text)
+    return found and found.start()
+
+
 def count_keyword(text: str, keyword: str) -> int:
     """How often the text holds the keyword as a whole word."""
-    return len(re.findall(rf"(?<!\w){re.escape(check_keyword(keyword))}(?!\w)", text, re.IGNORECASE))
+    return len(_whole_word(keyword).findall(text))
+
+
+def _whole_word(keyword: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(check_keyword(keyword))}(?!\w)", re.IGNORECASE)
 
 
 def contains_stem(text: str, keyword: str) -> bool:

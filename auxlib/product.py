@@ -46,6 +46,15 @@ def as_weight(
     return rows.expand(batch).unsqueeze(1)
 
 
+def as_weights(weight: Weight, rows: int, terms: int, device: torch.device | None = None) -> Tensor:
+    """The same for rows of several terms, ``[B, N]``: one number, one a row, or one a term."""
+    if isinstance(weight, Tensor) and weight.dim() == 2:
+        if weight.shape != (rows, terms):
+            raise WeightError(f"got weights {list(weight.shape)} for {rows} rows of {terms} keywords each.")
+        return as_weight(weight.reshape(-1), rows * terms, device).view(rows, terms)
+    return as_weight(weight, rows, device).expand(rows, terms)
+
+
 def center(logits: Tensor) -> Tensor:
     """Remove the constant per row that softmax cannot see: ``[..., V]`` to ``[..., V]`` with finite mean zero.
 
@@ -106,6 +115,18 @@ def _rows(weight: Weight, lm_logits: Tensor) -> Tensor:
     batch = lm_logits.shape[0] if lm_logits.dim() > 1 else 1
     dtype = torch.promote_types(lm_logits.dtype, torch.float32)
     return as_weight(weight, batch, lm_logits.device, dtype).reshape(-1, *[1] * (lm_logits.dim() - 1))
+
+
+def nucleus(logits: Tensor, top_p: float) -> Tensor:
+    """The fewest tokens that hold at least ``top_p`` of the mass, ``[..., V]`` bool: the most likely ones.
+
+    The frozen model's nucleus is a veto in the product (DExperts, Liu et al. 2021): what it would not say, nobody says.
+    """
+    if not 0 < top_p <= 1:
+        raise WeightError(f"a nucleus holds a share of the mass above 0 and at most 1, got {top_p}.")
+    probs, order = logits.softmax(-1).sort(-1, descending=True)
+    inside = probs.cumsum(-1) - probs < top_p
+    return torch.zeros_like(inside).scatter(-1, order, inside)
 
 
 def mixture(probs: Tensor, weights: Sequence[float] | None = None) -> Tensor:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,18 +18,20 @@ from tqdm.auto import tqdm
 from auxlib.assets import data_dir
 from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel
 from auxlib.corpora import load_corpus, text_hash
-from auxlib.errors import CorpusError
+from auxlib.errors import CorpusError, KeywordError
 from auxlib.experts import DEFAULT_EXPERT, Expert, load_expert
 from auxlib.features import EXAMPLES_PREAMBLE, Frame, cache_features, choose_support, token_groups
-from auxlib.keywords import check_keyword, word_continues
-from auxlib.product import as_weight
+from auxlib.guarantee import Guarantee
+from auxlib.keywords import Asked, keyword_batch, word_continues
+from auxlib.product import as_weights
 from auxlib.training import FeatureCollator, FeatureLoss, TrainingRun, train_auxiliary
 from auxlib.tuned import AuxiliaryTunedLM
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-SHIPPED = "wordnet-keyword"
+SHIPPED, SHIPPED_SEVERAL, SHIPPED_LENGTH = "wordnet-keyword", "wordnet-keywords", "wordnet-length"
+OTHER_ENDS = {"eos_token_id", "max_length", "max_time", "stop_strings", "stopping_criteria"}
 SAMPLING = {"do_sample": True, "temperature": 0.8, "top_p": 0.95, "top_k": 0, "max_new_tokens": 24}
 
 
@@ -41,6 +43,8 @@ class Recipe:
         corpus, sentences: which text, and how much of its training part (None: all).
         support_at_least: the auxiliary speaks about tokens seen this often in training.
         drop, foreign: share of training rows without a condition, and with a word that is not theirs.
+        keywords: how many words a row may be asked for at once.
+        labels: whether its keywords are labels, which say something about the text and need not be in it.
     """
 
     expert: str = DEFAULT_EXPERT
@@ -53,10 +57,13 @@ class Recipe:
     learning_rate: float = 1e-3
     drop: float = 0.1
     foreign: float = 0.2
+    keywords: int = 1
+    labels: bool = False
     seed: int = 0
 
 
 QUICK = Recipe(sentences=400, epochs=2)
+RECIPES = {SHIPPED: Recipe(), SHIPPED_SEVERAL: Recipe(keywords=3), SHIPPED_LENGTH: Recipe(epochs=2)}
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,22 @@ def material(
     return Material(recipe, expert, frame, corpus, support, continues, token_groups(encoded, continues), train, dev)
 
 
+def labelled(stuff: Material, label: Callable[[str], str]) -> Material:
+    """The same material with a label of each text in the place of its keywords; nothing is read again."""
+
+    def relabelled(rows: Dataset) -> Dataset:
+        return rows.remove_columns("keywords").add_column("keywords", [[label(text)] for text in rows["text"]])
+
+    recipe = replace(stuff.recipe, labels=True)
+    return replace(stuff, recipe=recipe, train=relabelled(stuff.train), dev=relabelled(stuff.dev))
+
+
+def length_label(text: str) -> str:
+    """Up to five words are short, up to eight medium: about a third of WordNet's examples each."""
+    words = len(text.split())
+    return "short" if words <= 5 else "medium" if words <= 8 else "long"
+
+
 def train(
     stuff: Material, config: AuxiliaryConfig | None = None, output_dir: str | Path = "build/training", **options: Any
 ) -> tuple[AuxiliaryTunedLM, TrainingRun]:
@@ -102,64 +125,91 @@ def train(
     recipe = stuff.recipe
     torch.manual_seed(recipe.seed)
     unembedding = stuff.expert.unembedding
-    auxiliary = AuxiliaryModel(config or AuxiliaryConfig(), unembedding, stuff.groups, stuff.support)
+    spelled = not recipe.labels  # there is no progress with a word that need not be written
+    config = config or AuxiliaryConfig(together=recipe.keywords > 1, progress=spelled, copy_head=spelled)
+    auxiliary = AuxiliaryModel(config, unembedding, stuff.groups, stuff.support)
     loss = FeatureLoss(auxiliary, stuff.continues).to(unembedding.device)
     opening = stuff.frame.preamble_ids[-1]
-    collator = FeatureCollator(stuff.expert.tokenizer, opening, recipe.drop, recipe.foreign, seed=recipe.seed)
+    collator = FeatureCollator(
+        stuff.expert.tokenizer, opening, recipe.drop, recipe.foreign * spelled, seed=recipe.seed,
+        most=recipe.keywords, spelled=spelled,
+    )  # fmt: skip
     run = train_auxiliary(
         loss, stuff.train, collator, stuff.dev, output_dir, epochs=recipe.epochs,
         batch_size=recipe.batch_size, learning_rate=recipe.learning_rate, seed=recipe.seed, **options,
     )  # fmt: skip
     model = AuxiliaryTunedLM(stuff.expert, auxiliary.eval(), stuff.frame)
-    model.receipt = {
+    model.receipt.update({
         "recipe": asdict(recipe),
         "training_texts": {"count": len(stuff.train), "sha256": text_hash(stuff.corpus["train"]["text"])},
         "minutes": round(run.minutes, 1),
         "optimiser_steps": run.steps[-1] if run.steps else 0,
         "dev_nll": run.dev_loss,
-    }
+    })  # fmt: skip
     return model, run
 
 
-def shipped(expert: Expert | None = None) -> AuxiliaryTunedLM:
-    """The auxiliary that comes with the repository, beside its expert: ready in seconds."""
-    return AuxiliaryTunedLM.from_pretrained(data_dir() / "checkpoints" / SHIPPED, expert)
+def shipped(expert: Expert | None = None, several: bool = False) -> AuxiliaryTunedLM:
+    """An auxiliary that comes with the repository, beside its expert: ready in seconds.
+
+    ``several`` chooses the one that was trained to read several keywords of a sentence together.
+    """
+    folder = data_dir() / "checkpoints" / (SHIPPED_SEVERAL if several else SHIPPED)
+    return AuxiliaryTunedLM.from_pretrained(folder, expert)
 
 
 @torch.inference_mode()
 def write_sentences(
     model: AuxiliaryTunedLM,
-    keywords: Sequence[str | None],
+    keywords: Sequence[Asked],
     weight: float | Tensor = 1.0,
     start: str = "",
     seed: int | None = 0,
     batch_size: int = 32,
     progress: bool = False,
+    guarantee: bool = False,
     **generation: Any,
 ) -> list[str]:
-    """One sentence per keyword.
+    """One sentence per row of keywords.
 
     Args:
-        weight: λ, one number or one per keyword; 0 is the frozen model.
+        keywords: a word for each sentence, several words, or None for none.
+        weight: λ, one number, one per sentence, or one per word ``[B, N]``; 0 is the frozen model.
         start: how every sentence begins.
+        guarantee: no sentence is over without its words (`auxlib.guarantee`); ``max_new_tokens`` is then the only
+            limit there can be.
         seed: for sampling; None leaves the generator as it is.
         generation: goes to ``generate``; by default nucleus 0.95 at temperature 0.8, at most 24 new tokens.
 
     Returns:
         The sentences, the given start included, without the preamble.
+
+    Raises:
+        KeywordError: a keyword that cannot be one; or one is guaranteed, and something else may end a text before.
     """
     options = {**SAMPLING, **generation}
+    if guarantee and (ends := OTHER_ENDS & options.keys()):
+        raise KeywordError(
+            f"{', '.join(sorted(ends))} may end a text before its words are there; with a guarantee only "
+            "max_new_tokens does."
+        )
     if seed is not None:
         torch.manual_seed(seed)
-    words = [word if word is None else check_keyword(word) for word in keywords]
-    weights = as_weight(weight, len(words), model.device).squeeze(1)
+    whole = keyword_batch(model.expert_info.tokenizer, keywords)  # whatever cannot be asked for is refused at once
+    terms = whole.shape[1] if whole.dim() == 4 else 1
+    weights = as_weights(weight, len(keywords), terms, model.device)
     written: list[str] = []
-    batches = [range(len(words))[first : first + batch_size] for first in range(0, len(words), batch_size)]
+    batches = [range(len(keywords))[first : first + batch_size] for first in range(0, len(keywords), batch_size)]
     for rows in tqdm(batches, desc="writing", unit="batch", disable=not progress):
-        inputs = model.inputs_for([words[i] for i in rows], [start] * len(rows))
+        inputs = model.inputs_for([keywords[i] for i in rows], [start] * len(rows))
+        if whole.dim() == 4:  # as many terms in every batch
+            inputs["keyword_ids"] = whole[list(rows)].to(model.device)
         # all rows begin alike, so one reading of the preamble serves them
-        cache = {"past_key_values": model.read_preamble(len(rows))} if _one_text_a_row(options) else {}
-        ids = model.generate(**inputs, **cache, weight=weights[list(rows)], **options)
+        read = model.read_preamble(len(rows), terms, options.get("speakers")) if _one_text_a_row(options) else None
+        if guarantee:
+            sure = Guarantee.beside(model, inputs, options["max_new_tokens"])
+            options["logits_processor"] = [*generation.get("logits_processor", ()), sure]
+        ids = model.generate(**inputs, past_key_values=read, weight=weights[list(rows)], **options)
         new = ids[:, inputs["input_ids"].shape[1] :]
         written += [start + text for text in model.expert_info.tokenizer.batch_decode(new, skip_special_tokens=True)]
     return [" ".join(text.split()) for text in written]

@@ -34,7 +34,7 @@ from auxlib.keywords import (
     encode_keyword,
     is_spelled_in,
     pad_keywords,
-    read_progress,
+    read_each,
 )
 from auxlib.parts import Parts, not_any_nll, token_nll
 
@@ -54,6 +54,8 @@ class FeatureCollator:
         opening_id: the last token before the text.
         drop: share of rows whose condition is left out, so that one auxiliary also learns the unconditional task.
         foreign: share of rows that are asked for another row's word, and only teach that they cannot end without it.
+        most: rows are asked for up to so many of their words; how many is drawn evenly.
+        spelled: False where keywords are labels, such as "short", which no text needs to hold.
         chooser: which of a row's keywords is asked for. Only those that the keyword automaton would find in the row are
             offered: a word in quotes or in unusual capitals would teach that a text may end without its keyword.
     """
@@ -66,14 +68,17 @@ class FeatureCollator:
         foreign: float = 0.0,
         chooser: Chooser = choose_keyword,
         seed: int = 0,
+        most: int = 1,
+        spelled: bool = True,
     ) -> None:
         self.opening_id, self.drop, self.foreign, self.chooser = opening_id, drop, foreign, chooser
+        self.most, self.spelled = most, spelled
         self.draw = random.Random(seed)
         self.encode = lru_cache(maxsize=200_000)(partial(_pieces, tokenizer))
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """``token_ids``, ``targets``, ``rest``, ``log_z`` ``[B, T]``; ``hidden [B, T, D]``; ``keyword_ids [B, F, K]``;
-        ``censored [B]``, True for the rows that are asked for a foreign word."""
+        """``token_ids``, ``targets``, ``rest``, ``log_z`` ``[B, T]``; ``hidden [B, T, D]``; ``keyword_ids [B, F, K]``
+        (``[B, N, F, K]`` if several are asked for); ``censored [B]``, True for rows asked for a foreign word."""
         keywords, censored = self._conditions(rows)
         texts = [_copied(row["token_ids"]).long() for row in rows]
         read = [torch.cat([text.new_tensor([self.opening_id]), text[:-1]]) for text in texts]
@@ -84,27 +89,38 @@ class FeatureCollator:
             "hidden": pad_sequence(hidden, batch_first=True),
             "rest": pad_sequence([_copied(row["rest"]) for row in rows], batch_first=True),
             "log_z": pad_sequence([_copied(row["log_z"]) for row in rows], batch_first=True),
-            "keyword_ids": pad_keywords(keywords),
+            "keyword_ids": self._stacked(keywords),
             "censored": torch.tensor(censored),
         }
 
-    def _conditions(self, rows: Sequence[dict[str, Any]]) -> tuple[list[Spelling], list[bool]]:
-        """One condition per row; a row may get none, or the word of its neighbour."""
+    def _conditions(self, rows: Sequence[dict[str, Any]]) -> tuple[list[list[Spelling]], list[bool]]:
+        """The conditions of each row: its own words, none, or one of its neighbour's in the place of an own one."""
         texts = [[int(token) for token in row["token_ids"]] for row in rows]
         own = [self._own(row["keywords"], ids) for row, ids in zip(rows, texts, strict=True)]
         keywords, censored = [], []
         for i, ids in enumerate(texts):
-            other = own[i - 1]
+            other = own[i - 1][0]
             swap = self.draw.random() < self.foreign and bool(other[INSIDE]) and not is_spelled_in(ids, other)
             drop = not swap and self.draw.random() < self.drop
-            keywords.append(other if swap else NOTHING if drop else own[i])
+            keywords.append([*own[i][1:], other] if swap else [NOTHING] if drop else own[i])
             censored.append(swap)
         return keywords, censored
 
-    def _own(self, keywords: Sequence[str], ids: Sequence[int]) -> Spelling:
-        """The pieces of one of a row's own keywords; nothing when none of them is spelled out as pieces."""
-        spelled = [pair for pair in map(self.encode, keywords) if pair and is_spelled_in(ids, pair)]
-        return self.chooser(spelled, self.draw) or NOTHING
+    def _own(self, keywords: Sequence[str], ids: Sequence[int]) -> list[Spelling]:
+        """The pieces of one or more of a row's own keywords; nothing when none of them is spelled out as pieces."""
+        usable = [pair for pair in map(self.encode, keywords) if pair]
+        spelled = [pair for pair in usable if is_spelled_in(ids, pair)] if self.spelled else usable
+        chosen: list[Spelling] = []
+        for _ in range(self.draw.randint(1, self.most) if self.most > 1 else 1):
+            if (one := self.chooser([pair for pair in spelled if pair not in chosen], self.draw)) is not None:
+                chosen.append(one)
+        return chosen or [NOTHING]
+
+    def _stacked(self, keywords: Sequence[Sequence[Spelling]]) -> Tensor:
+        if self.most == 1:
+            return pad_keywords([row[0] for row in keywords])
+        filled = [pair for row in keywords for pair in [*row, *[NOTHING] * (self.most - len(row))]]
+        return pad_keywords(filled).unflatten(0, (len(keywords), self.most))
 
 
 def _pieces(tokenizer: PreTrainedTokenizerBase, word: str) -> Spelling | None:
@@ -145,7 +161,7 @@ class FeatureLoss(nn.Module):
     ) -> dict[str, Tensor]:
         """Mean nats per scored position, and the nats of each token (``[B, T]``, zero on padding and censored rows)."""
         position = torch.arange(token_ids.shape[1], device=token_ids.device).expand_as(token_ids)
-        progress = read_progress(token_ids, position, keyword_ids, self.continues)
+        progress = read_each(token_ids, position, keyword_ids, self.continues)
         states = hidden.to(self.auxiliary.unembedding.dtype)
         mask = text_mask(position, token_ids.shape[1])
         parts = self.auxiliary(token_ids, states, log_z, position, keyword_ids, progress, mask)

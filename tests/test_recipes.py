@@ -14,7 +14,8 @@ import torch
 from auxlib.auxiliary import AuxiliaryConfig
 from auxlib.errors import CheckpointError, KeywordError, WeightError
 from auxlib.experts import Expert, fingerprint
-from auxlib.recipes import Material, Recipe, material, scaled_down, shipped, train, write_sentences
+from auxlib.keywords import contains_keyword
+from auxlib.recipes import Material, Recipe, labelled, material, scaled_down, shipped, train, write_sentences
 from auxlib.tuned import AuxiliaryTunedLM
 from tests.conftest import PREAMBLE
 from tests.test_corpora import sentences
@@ -90,6 +91,37 @@ def test_options_of_generate_are_passed_on(tuned: AuxiliaryTunedLM, options: dic
     ]
 
 
+SEVERAL = [("dog", "street"), None, "lantern", ("coat", None, "old street")]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+@pytest.mark.parametrize("weight", [1.0, torch.tensor([0.5, 1.0, 2.0, 0.0]), torch.arange(12.0).view(4, 3) / 6])
+def test_rows_of_several_words_are_what_they_are_alone(tuned: AuxiliaryTunedLM, batch_size: int, weight: Any) -> None:
+    texts = write_sentences(tuned, SEVERAL, weight=weight, batch_size=batch_size, **GREEDY)
+    for i, (asked, text) in enumerate(zip(SEVERAL, texts, strict=True)):
+        own = weight if isinstance(weight, float) else weight[i : i + 1]
+        if isinstance(own, torch.Tensor) and own.dim() == 2:
+            own = own[:, : len(asked) if isinstance(asked, tuple) else 1]
+        assert write_sentences(tuned, [asked], weight=own, **GREEDY) == [text]
+
+
+@pytest.mark.parametrize("batch_size", [2, 32])
+def test_guaranteed_words_are_there_whatever_the_batch(tuned: AuxiliaryTunedLM, batch_size: int) -> None:
+    asked = [*SEVERAL, *SEVERAL]  # rows of equal text are still rows of their own
+    texts = write_sentences(tuned, asked, weight=0.0, batch_size=batch_size, guarantee=True, start="The")
+    for words, text in zip(asked, texts, strict=True):
+        for word in [words] if isinstance(words, str) else words or ():
+            assert word is None or contains_keyword(text, word)
+
+
+@pytest.mark.parametrize(
+    "end", [{"stop_strings": ["."]}, {"max_time": 1.0}, {"eos_token_id": [0, 5]}, {"max_length": 9}]
+)
+def test_with_a_guarantee_nothing_else_may_end_a_text(tuned: AuxiliaryTunedLM, end: dict[str, Any]) -> None:
+    with pytest.raises(KeywordError, match=next(iter(end))):
+        write_sentences(tuned, ["dog"], guarantee=True, **end)
+
+
 def test_nothing_asked_is_nothing_written(tuned: AuxiliaryTunedLM) -> None:
     assert write_sentences(tuned, []) == []
 
@@ -131,6 +163,20 @@ def test_a_recipe_becomes_a_pair_with_a_receipt(stuff: Material, expert: Expert,
     loaded = AuxiliaryTunedLM.from_pretrained(tmp_path / "saved", expert)
     assert loaded.receipt == model.receipt
     assert len(write_sentences(loaded, ["lantern", None], max_new_tokens=5)) == 2
+
+
+def test_labels_take_the_place_of_keywords_and_the_features_stay(
+    stuff: Material, expert: Expert, tmp_path: Path
+) -> None:
+    lengths = labelled(stuff, lambda text: "short" if len(text) < 30 else "long")
+    assert [row["keywords"] for row in lengths.train] == [
+        ["short" if len(text) < 30 else "long"] for text in stuff.train["text"]
+    ]
+    assert lengths.train["hidden"][0] == stuff.train["hidden"][0]
+    model, _ = train(lengths, output_dir=tmp_path / "run", progress=False)
+    assert model.receipt["recipe"]["labels"]
+    assert not model.auxiliary.config.progress
+    assert not model.auxiliary.config.copy_head
 
 
 def test_a_scaled_down_recipe_changes_only_its_size() -> None:

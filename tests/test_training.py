@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,44 @@ def test_a_foreign_word_is_one_the_text_does_not_hold_and_its_row_is_marked(
         own = {encode_tuple(expert, word) for word in row["keywords"]}
         assert condition
         assert censored == (condition not in own)
+    assert 0.3 < batch["censored"].float().mean() < 0.6
+
+
+def several(batch: dict[str, Tensor]) -> list[list[tuple[int, ...]]]:
+    """The words that every row is asked for."""
+    rows = batch["keyword_ids"][:, :, 0].tolist()
+    return [
+        [tuple(piece for piece in word if piece != NO_PIECE) for word in row if word[0] != NO_PIECE] for row in rows
+    ]
+
+
+def test_a_row_is_asked_for_up_to_so_many_of_its_words_each_once(
+    make_collator: Any, features: Dataset, expert: Expert
+) -> None:
+    rows, collator = list(features.with_format("numpy")) * 30, make_collator(drop=0.0, most=3)
+    counts = Counter()
+    for row, asked in zip(rows, several(collator(rows)), strict=True):
+        own = {encode_tuple(expert, word) for word in row["keywords"]}
+        assert set(asked) <= own
+        assert len(set(asked)) == len(asked) <= 2, "no row here has three words"
+        counts[len(asked)] += len(own) == 2
+    assert counts[2] > counts[1] > 0
+
+
+def test_a_label_is_asked_for_though_no_text_holds_it(make_collator: Any, features: Dataset, expert: Expert) -> None:
+    rows = [{**row, "keywords": ["short"]} for row in features.with_format("numpy")]
+    assert set(conditions(make_collator(drop=0.0)(rows))) == {()}
+    assert set(conditions(make_collator(drop=0.0, spelled=False)(rows))) == {encode_tuple(expert, "short")}
+
+
+def test_a_foreign_word_takes_the_place_of_one_of_several(
+    make_collator: Any, features: Dataset, expert: Expert
+) -> None:
+    rows = list(features.with_format("numpy")) * 20
+    batch = make_collator(drop=0.0, foreign=0.5, most=3)(rows)
+    for row, asked, censored in zip(rows, several(batch), batch["censored"].tolist(), strict=True):
+        own = {encode_tuple(expert, word) for word in row["keywords"]}
+        assert len(set(asked) - own) == censored
     assert 0.3 < batch["censored"].float().mean() < 0.6
 
 

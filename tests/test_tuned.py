@@ -344,7 +344,7 @@ def test_a_loaded_pair_is_the_saved_one_rounded_to_half_precision(
 ) -> None:
     config = AuxiliaryConfig.as_in_paper(width=16, heads=2, zero_init=False) if form == "paper" else None
     model = make_tuned(config, whole=form == "whole", seed=3)
-    model.receipt = {"seed": 3, "note": "λ"}
+    model.receipt.update(seed=3, note="λ")
     model.save_pretrained(tmp_path)
     loaded = AuxiliaryTunedLM.from_pretrained(tmp_path, expert)
     inputs = model.inputs_for(WORDS, STARTS)
@@ -389,6 +389,19 @@ def test_a_pair_loads_its_expert_by_name(make_tuned: MakeTuned, expert: Expert, 
 def test_the_auxiliary_of_another_expert_is_refused(saved: Path, make_expert: Callable[..., Expert]) -> None:
     with pytest.raises(ExpertMismatch, match="Load that expert, or train"):
         AuxiliaryTunedLM.from_pretrained(saved, make_expert(seed=9))
+
+
+def test_a_swap_of_experts_is_a_choice_and_is_remembered(
+    saved: Path, make_expert: Callable[..., Expert], tuned: AuxiliaryTunedLM, tmp_path: Path
+) -> None:
+    other = make_expert(seed=9)
+    swapped = AuxiliaryTunedLM.from_pretrained(saved, other, swap=True)
+    assert swapped.receipt["trained_beside"] == tuned.expert_info.fingerprint
+    inputs = swapped.inputs_for(["dog"], ["The"])
+    assert torch.equal(swapped(**inputs, weight=0.0).logits, other.model(inputs["input_ids"]).logits.float())
+    swapped.save_pretrained(tmp_path)
+    assert AuxiliaryTunedLM.from_pretrained(tmp_path, other).receipt == swapped.receipt
+    assert "trained_beside" not in AuxiliaryTunedLM.from_pretrained(saved, tuned.expert_info, swap=True).receipt
 
 
 def test_a_half_precision_copy_of_the_expert_is_the_same_expert(

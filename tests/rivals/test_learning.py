@@ -25,7 +25,7 @@ TWO_EPOCHS = {"rate": 3e-3, "epochs": 2}
 @pytest.fixture
 def pair(bench: Bench, tuned: AuxiliaryTunedLM, monkeypatch: pytest.MonkeyPatch) -> Ours:
     """Ours, with a random auxiliary in the place of the one that comes with the repository."""
-    tuned.receipt = {"recipe": {"epochs": 3}}
+    tuned.receipt.update(recipe={"epochs": 3})
     monkeypatch.setattr(ours, "shipped", lambda expert: tuned)
     monkeypatch.setattr(bench, "frame", tuned.frame)
     return Ours(bench)
