@@ -44,7 +44,9 @@ def _course_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     run.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="number or name, e.g. 02; all without any")
     run.add_argument("--profile", default="quick", help="quick (default), full or gpu")
     run.add_argument("--jobs", type=_positive, default=2, help="notebooks, or trials, at the same time (default 2)")
-    run.add_argument("--experiment", choices=("claim", "rivals"), help="run this instead, and record it: an hour")
+    run.add_argument(
+        "--experiment", choices=("claim", "rivals", "generation"), help="run this instead, and record it: an hour"
+    )
     run.add_argument("--seed", type=int, choices=range(5), help="only one seed of the claim, nothing is recorded")
     run.add_argument("--threads", type=_positive, help="threads per notebook; the cores are shared out by default")
 
@@ -62,21 +64,27 @@ def _course_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _model_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
-    generate = add("generate", _later("generate_command"), "write sentences that use a keyword")
-    generate.add_argument("--keyword", required=True)
+    generate = add("generate", _later("generate_command"), "write sentences that use a keyword, or several")
+    asked = generate.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--keyword", type=_one_word, metavar="WORD", dest="keywords", help="a word or short phrase")
+    asked.add_argument("--keywords", type=_words, metavar="WORD,WORD", help="several, for every sentence")
+    generate.add_argument("--prompt", default="", metavar="TEXT", help="how every sentence begins")
+    generate.add_argument("--guarantee", action="store_true", help="no sentence is over without its words")
     generate.add_argument("--n", type=_positive, default=5, help="how many sentences (default 5)")
     generate.add_argument("--weight", "--lambda", type=float, default=1.0, help="weight λ of the auxiliary (default 1)")
     generate.add_argument("--temperature", type=_number, default=0.8)
     generate.add_argument("--top-p", type=partial(_number, top=1.0), default=0.95)
     generate.add_argument("--max-new-tokens", type=_positive, default=24)
     generate.add_argument("--seed", type=int, default=0)
-    generate.add_argument("--checkpoint", type=Path, help="a trained auxiliary; the shipped one by default")
+    generate.add_argument("--checkpoint", type=Path, help="a trained auxiliary; a shipped one by default")
+    form = generate.add_mutually_exclusive_group()
+    form.add_argument("--jsonl", action="store_true", help="one JSON object a sentence, and nothing else")
+    form.add_argument("--stream", action="store_true", help="show each sentence while it is written")
 
     train = add("train", _later("train_command"), "train what the course ships: an auxiliary, or Storyland's expert")
-    train.add_argument(
-        "what", nargs="?", choices=("wordnet-keyword", "storyland-lm", "storyland-lm-600k"), default="wordnet-keyword"
-    )
-    train.add_argument("--out", type=Path, help="folder for the checkpoint; the shipped one's by default")
+    trained = ("wordnet-keyword", "wordnet-keywords", "wordnet-length", "storyland-lm", "storyland-lm-600k")
+    train.add_argument("what", nargs="?", choices=trained, default=trained[0])
+    train.add_argument("--out", type=Path, help="folder for the checkpoint; with profile full the shipped one's")
     train.add_argument("--profile", choices=("quick", "full"), default="quick")
     train.add_argument("--seed", type=int, default=0)
 
@@ -95,6 +103,14 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def _one_word(text: str) -> list[str]:
+    return [text]
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",")]
 
 
 def _number(text: str, top: float = sys.float_info.max) -> float:

@@ -2,53 +2,114 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from auxlib.assets import data_dir
 from auxlib.errors import CourseError
-from auxlib.recipes import QUICK, SHIPPED, Recipe, material, shipped, train, write_sentences
+from auxlib.recipes import (
+    QUICK,
+    RECIPES,
+    SHIPPED,
+    SHIPPED_LENGTH,
+    SHIPPED_SEVERAL,
+    Recipe,
+    labelled,
+    length_label,
+    material,
+    scaled_down,
+    shipped,
+    train,
+    write_sentences,
+)  # fmt: skip
 from auxlib.trials import write_whole
+
+if TYPE_CHECKING:
+    from auxlib.keywords import Asked
+    from auxlib.tuned import AuxiliaryTunedLM
+
+LOSSES = {  # of the auxiliaries that the course ships, over their training
+    SHIPPED: "real_training.json",
+    SHIPPED_SEVERAL: "several_training.json",
+    SHIPPED_LENGTH: "length_training.json",
+}
 
 
 def generate_command(args: Namespace) -> int:
-    """Print n sentences around a keyword."""
+    """Print n sentences around a keyword, or around several."""
     from auxlib.keywords import check_keyword, contains_keyword
     from auxlib.product import as_weight
     from auxlib.tuned import AuxiliaryTunedLM
 
-    check_keyword(args.keyword)  # before seconds are spent on loading
+    words = [check_keyword(word) for word in args.keywords]  # before seconds are spent on loading
     as_weight(args.weight, args.n)
-    model = AuxiliaryTunedLM.from_pretrained(args.checkpoint) if args.checkpoint else shipped()
-    texts = write_sentences(
-        model, [args.keyword] * args.n, weight=args.weight, seed=args.seed,
-        temperature=args.temperature, top_p=args.top_p, max_new_tokens=args.max_new_tokens,
-    )  # fmt: skip
-    for text in texts:
-        print(text)
-    hits = sum(contains_keyword(text, args.keyword) for text in texts)
+    several = len(words) > 1
+    model = AuxiliaryTunedLM.from_pretrained(args.checkpoint) if args.checkpoint else shipped(several=several)
+    options = {
+        "weight": args.weight, "start": args.prompt, "guarantee": args.guarantee, "temperature": args.temperature,
+        "top_p": args.top_p, "max_new_tokens": args.max_new_tokens,
+    }  # fmt: skip
+    rows = [tuple(words) if several else words[0]] * args.n
+    if args.stream:
+        texts = _streamed(model, rows, args.seed, options)
+    else:
+        texts = write_sentences(model, rows, seed=args.seed, **options)
+        for text in () if args.jsonl else texts:
+            print(text)
+    held = [all(contains_keyword(text, word) for word in words) for text in texts]
+    if given := [word for word in words if contains_keyword(args.prompt, word)]:
+        named = " and ".join(map(repr, given))
+        print(f"note: the given beginning holds {named} already; it is not asked for again.", file=sys.stderr)
+    if args.jsonl:
+        for text, holds in zip(texts, held, strict=True):
+            said = {"keywords": words, "text": text, "holds": holds, "lambda": args.weight, "seed": args.seed}
+            print(json.dumps(said, ensure_ascii=False))
+        return 0
     settings = f"λ = {args.weight:g}, temperature {args.temperature:g}, seed {args.seed}"
-    print(f"\n{hits} of {args.n} hold {args.keyword!r}  ({settings})")
+    print(f"\n{sum(held)} of {args.n} hold {' and '.join(map(repr, words))}  ({settings})")
     return 0
+
+
+def _streamed(model: AuxiliaryTunedLM, rows: Sequence[Asked], seed: int, options: Mapping[str, Any]) -> list[str]:
+    """One sentence after another, shown while it is written."""
+    from transformers import TextStreamer
+
+    streamer = TextStreamer(model.expert_info.tokenizer, skip_prompt=True, skip_special_tokens=True)
+    texts = []
+    for i, row in enumerate(rows):
+        print(options["start"], end="", flush=True)
+        texts += write_sentences(model, [row], seed=seed + i, streamer=streamer, **options)
+    return texts
 
 
 def train_command(args: Namespace) -> int:
     """Train what the course ships, the auxiliary or Storyland's language model, and save it with its receipt."""
-    return _train_auxiliary(args) if args.what == SHIPPED else _train_story_lm(args)
+    return _train_auxiliary(args) if args.what in LOSSES else _train_story_lm(args)
 
 
 def _train_auxiliary(args: Namespace) -> int:
-    recipe = recipe_for(args.profile, args.seed)
-    stuff = material(recipe)
+    stuff = material(recipe_for(args.profile, args.seed, args.what))
+    stuff = labelled(stuff, length_label) if args.what == SHIPPED_LENGTH else stuff
     print(f"{len(stuff.train)} sentences, support of {len(stuff.support)} tokens, expert {stuff.expert.fingerprint}")
-    model, run = train(stuff, output_dir=f"build/training/{args.profile}")
-    model.receipt["command"] = f"python -m auxlib train --profile {args.profile} --seed {args.seed}"
-    out = Path(args.out) if args.out else data_dir() / "checkpoints" / SHIPPED
+    model, run = train(stuff, output_dir=f"build/training/{args.what}-{args.profile}")
+    model.receipt["command"] = f"python -m auxlib train {args.what} --profile {args.profile} --seed {args.seed}"
+    out = _checkpoint(args)
     model.save_pretrained(out)
     curve = {"steps": run.steps, "losses": run.losses, **model.receipt}
-    write_whole(data_dir() / "results" / args.profile / "real_training.json", curve)
+    write_whole(data_dir() / "results" / args.profile / LOSSES[args.what], curve)
     print(f"dev {run.dev_loss:.3f} nats/token after {run.minutes:.1f} minutes; saved in {out}")
     return 0
+
+
+def _checkpoint(args: Namespace) -> Path:
+    """Where a training's result goes: only that of a full one may take the place of what the course ships."""
+    kept = data_dir() if args.profile == "full" else data_dir().parent / "build"
+    return args.out or kept / "checkpoints" / args.what
 
 
 def _train_story_lm(args: Namespace) -> int:
@@ -67,7 +128,7 @@ def _train_story_lm(args: Namespace) -> int:
         "sentences": sentences, "nll": round(lm_nll(model, unseen), 4), "entropy_rate": round(world.entropy_rate, 4),
         "training_flops": training_flops(model, unseen[:8], sentences), "versions": versions(),
     }  # fmt: skip
-    out = Path(args.out) if args.out else data_dir() / "checkpoints" / args.what
+    out = _checkpoint(args)
     model.save_pretrained(out)
     word_tokenizer(world).save_pretrained(out)
     write_whole(out / "receipt.json", receipt)
@@ -108,7 +169,7 @@ def bench_command(args: Namespace) -> int:
         raise CourseError(f"unknown benchmark {args.what!r}; known are {', '.join(known)}.")
     figures = known[args.what]()
     for name, value in figures.items():
-        print(f"{name:24s} {value}")
+        print(f"{name:26s} {value}")
     if args.out:
         write_whole(Path(args.out), figures)
     return 0
@@ -116,7 +177,10 @@ def bench_command(args: Namespace) -> int:
 
 def experiment_command(args: Namespace) -> int:
     """Run an experiment, whole, and record it; of the claim also one seed, and compare with what was recorded."""
-    return _rivals(args) if args.experiment == "rivals" else _claim(args)
+    works = {"claim": _claim, "rivals": _rivals, "generation": _generation}
+    if args.seed is not None and args.experiment != "claim":
+        raise CourseError(f"the experiment {args.experiment!r} is run whole: --seed goes with --experiment claim.")
+    return works[args.experiment](args)
 
 
 def _rivals(args: Namespace) -> int:
@@ -125,13 +189,26 @@ def _rivals(args: Namespace) -> int:
     from auxlib.rivals.report import assemble, origin
     from auxlib.rivals.table import RESULTS, rows
 
-    if args.seed is not None:
-        raise CourseError("the experiment 'rivals' is run whole: --seed goes with --experiment claim.")
     root = data_dir().parent
     records, spent = run_experiment(root / "build" / "rivals", args.jobs)
     found = assemble(records) | origin() | {"seconds": round(spent)}
     print(as_markdown(rows(found)))
     write_whole(root / RESULTS, found)
+    return int(bool(found["failed"]))
+
+
+def _generation(args: Namespace) -> int:
+    from auxlib.claim.table import as_markdown
+    from auxlib.control.experiment import run_experiment
+    from auxlib.control.report import assemble, origin
+    from auxlib.control.table import RESULTS, real_rows, storyland_rows
+
+    root = data_dir().parent
+    records, spent = run_experiment(root / "build" / "generation", jobs=args.jobs)
+    found = assemble(records) | origin() | {"seconds": round(spent)}
+    write_whole(root / RESULTS, found)
+    for rows in filter(None, (storyland_rows(found), real_rows(found))):
+        print(as_markdown(rows))
     return int(bool(found["failed"]))
 
 
@@ -157,8 +234,7 @@ def _claim(args: Namespace) -> int:
     return int(bool(found["failed"]))
 
 
-def recipe_for(profile: str, seed: int = 0) -> Recipe:
-    """The recipe of a profile; only its size differs."""
-    from dataclasses import replace
-
-    return replace(QUICK if profile == "quick" else Recipe(), seed=seed)
+def recipe_for(profile: str, seed: int = 0, name: str = SHIPPED) -> Recipe:
+    """The recipe of an auxiliary that the course ships; profiles differ in size only."""
+    recipe = replace(RECIPES[name], seed=seed)
+    return scaled_down(recipe, QUICK.sentences, QUICK.epochs) if profile == "quick" else recipe

@@ -13,6 +13,7 @@ import io
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -155,16 +156,20 @@ def heat(
     ylabel: str,
     unit: str = "probability",
 ) -> Picture:
-    """A matrix as shaded cells, ``[rows, columns]``, with the numbers written in when there are at most a hundred."""
+    """A matrix as shaded cells, ``[rows, columns]``, with the numbers written in when there are at most a hundred.
+
+    Cells that are NaN stay empty.
+    """
     table = [list(map(float, row)) for row in matrix]
-    low, high = min(map(min, table)), max(map(max, table))
+    known = [value for row in table for value in row if not isnan(value)]
+    low, high = min(known), max(known)
 
     def paint(axes: list[Axes]) -> None:
         image = axes[0].imshow(table, cmap="cividis", aspect="auto", vmin=low, vmax=high)
         axes[0].set_xticks(range(len(col_labels)), col_labels)
         axes[0].set_yticks(range(len(row_labels)), row_labels)
-        cells = [(i, j, value) for i, row in enumerate(table) for j, value in enumerate(row)]
-        for i, j, value in cells if len(cells) <= 100 else ():
+        cells = [(i, j, value) for i, row in enumerate(table) for j, value in enumerate(row) if not isnan(value)]
+        for i, j, value in cells if len(known) <= 100 else ():
             ink = "black" if value > (low + high) / 2 else "white"
             axes[0].text(j, i, _short(value), ha="center", va="center", color=ink, fontsize=9)
         axes[0].figure.colorbar(image, ax=axes[0], label=unit)
@@ -243,8 +248,8 @@ def _short(value: float) -> str:
 
 
 def _each(labels: Sequence[str], values: Sequence[float]) -> str:
-    """Every value with its label; of more than eight only the largest three."""
-    pairs = list(zip(labels, values, strict=True))
+    """Every value that is there with its label; of more than eight only the largest three."""
+    pairs = [(label, value) for label, value in zip(labels, values, strict=True) if not isnan(value)]
     if len(pairs) > 8:
         return "largest " + _each(*zip(*sorted(pairs, key=lambda pair: -pair[1])[:3], strict=True))
     return ", ".join(f"{label} {_short(value)}" for label, value in pairs)

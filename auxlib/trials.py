@@ -12,11 +12,12 @@ import hashlib
 import json
 import multiprocessing
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import isclose
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -25,6 +26,7 @@ from auxlib.errors import CourseError, ResultsMismatch
 
 Record = dict[str, Any]
 Work = Callable[[Any], Record]
+CLOSE = 5e-3  # nats a token; a machine's rounding is a hundred times less
 KILLED = {"error": "the process was killed, perhaps for want of memory", "seconds": 0.0}
 
 
@@ -75,6 +77,15 @@ def require_made_by(record: Mapping[str, Any], maker: str, where: Path | str, ag
         raise ResultsMismatch(
             f"{where} was made by {record.get('made_by')}, but code and data here are {maker}: figures of the two must "
             f"not be mixed. Make it again: {again}"
+        )
+
+
+def require_same_rehearsal(then: Sequence[float], now: Sequence[float], where: Path | str, again: str) -> None:
+    """Raise `ResultsMismatch` when the library computes something else than when results were recorded."""
+    if not all(isclose(a, b, abs_tol=CLOSE) for a, b in zip(then, now, strict=True)):
+        raise ResultsMismatch(
+            f"{where} stands on a library that reached {list(then)} nats a token in a short rehearsal; the one here "
+            f"reaches {list(now)}. Make it again: {again}"
         )
 
 

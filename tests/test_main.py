@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from auxlib.__main__ import main
 from auxlib.experts import Expert
+from auxlib.keywords import contains_keyword
 from auxlib.tuned import AuxiliaryTunedLM
 
 COMMANDS = ["run", "notebooks", "fetch", "doctor", "generate", "train", "evaluate", "bench"]
@@ -82,6 +84,9 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         ["generate", "--keyword", "dog", "--top-p", "1.5"],
         ["generate", "--keyword", "dog", "--top-p", "0"],
         ["train", "--profile", "huge"],
+        ["train", "wordnet-key"],
+        ["generate", "--keyword", "dog", "--keywords", "dog,cat"],
+        ["generate", "--keyword", "dog", "--jsonl", "--stream"],
         ["bench", "everything"],
     ],
 )
@@ -108,7 +113,11 @@ def test_an_unknown_asset_is_one_line_and_code_2(capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize(
     ("option", "value", "error"),
-    [("--keyword", " ", "KeywordError"), ("--keyword", "🎈🎈", "KeywordError"), ("--weight", "nan", "WeightError")],
+    [
+        ("--keyword", " ", "KeywordError"),
+        ("--keyword", "🎈🎈", "KeywordError"),
+        ("--weight", "nan", "WeightError"),
+    ],
 )
 def test_a_bad_wish_is_one_line_and_code_2(
     checkpoint: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, error: str
@@ -136,6 +145,60 @@ def test_sentences_are_printed_and_counted(checkpoint: Path, capsys: pytest.Capt
     assert first.rstrip().splitlines()[-1].endswith("of 3 hold 'lantern'  (λ = 2, temperature 0.8, seed 4)")
     assert main([*arguments, "--max-new-tokens", "5", "--weight", "2"]) == 0
     assert capsys.readouterr().out == first
+
+
+def test_a_guarantee_holds_for_several_words(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["generate", "--checkpoint", str(checkpoint), "--keywords", "zebra, old street", "--n", "3"]
+    assert main([*arguments, "--guarantee", "--prompt", "The dog", "--max-new-tokens", "20"]) == 0
+    *texts, _, last = capsys.readouterr().out.rstrip().splitlines()
+    assert last.startswith("3 of 3 hold 'zebra' and 'old street'")
+    assert all(text.startswith("The dog") for text in texts)
+
+
+def test_a_beginning_that_holds_the_word_already_is_pointed_out(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["generate", "--checkpoint", str(checkpoint), "--keywords", "dog,violin", "--n", "1"]
+    assert main([*arguments, "--prompt", "The dog", "--max-new-tokens", "3"]) == 0
+    assert capsys.readouterr().err == "note: the given beginning holds 'dog' already; it is not asked for again.\n"
+
+
+def test_a_word_that_has_no_room_cannot_be_guaranteed(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["generate", "--checkpoint", str(checkpoint), "--keyword", "zebra", "--max-new-tokens", "1"]
+    assert main([*arguments, "--guarantee"]) == 2
+    assert "only 1 may be written" in one_line(capsys, "KeywordError")
+
+
+def test_lines_for_machines_are_json_and_nothing_else(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["generate", "--checkpoint", str(checkpoint), "--keyword", "été", "--n", "2", "--max-new-tokens", "4"]
+    assert main([*arguments, "--jsonl"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [set(row) for row in rows] == [{"keywords", "text", "holds", "lambda", "seed"}] * 2
+    assert rows[0]["keywords"] == ["été"]
+    assert [row["holds"] for row in rows] == [contains_keyword(row["text"], "été") for row in rows]
+
+
+def test_a_stream_shows_each_sentence_that_its_own_seed_writes(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["generate", "--checkpoint", str(checkpoint), "--keyword", "dog", "--prompt", "The", "--stream"]
+    arguments += ["--max-new-tokens", "6"]
+    assert main([*arguments, "--n", "2", "--seed", "3"]) == 0
+    shown = capsys.readouterr().out
+    for seed in ("3", "4"):
+        assert main([*arguments, "--n", "1", "--seed", seed]) == 0
+        sentence = capsys.readouterr().out.split("\n\n")[0]
+        assert sentence.startswith("The")
+        assert sentence in shown
+
+
+def test_a_quick_training_leaves_what_the_course_ships_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("auxlib.commands.data_dir", lambda: tmp_path / "data")
+    assert main(["train", "storyland-lm"]) == 0
+    assert str(tmp_path / "build" / "checkpoints" / "storyland-lm") in capsys.readouterr().out
+    assert not (tmp_path / "data" / "checkpoints").exists()
 
 
 def test_an_interruption_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

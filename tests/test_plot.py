@@ -169,3 +169,8 @@ def test_nothing_interactive_is_imported_to_draw_frames() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1], check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_an_empty_cell_of_a_heat_map_is_neither_painted_nor_said() -> None:
+    picture = plot.heat(torch.tensor([[0.25, torch.nan], [1.0, 0.5]]), ["a", "b"], ["u", "v"], "Two", "x", "y")
+    assert "a: u 0.25. b: u 1, v 0.5." in picture.alt

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isclose
 from pathlib import Path
 from typing import Any
 
-from auxlib.errors import ResultsMismatch
 from auxlib.metrics import machine, versions, wilson
 from auxlib.rivals.bench import Bench, Size
 from auxlib.rivals.experiment import RIVALS, SEARCH_SEED, SEEDS, maker
 from auxlib.rivals.ours import Ours
 from auxlib.rivals.table import AGAIN, RESULTS, read_rivals
-from auxlib.trials import Record, require_made_by
+from auxlib.trials import Record, require_made_by, require_same_rehearsal
 
 MEAN = (
     "slor", "nll", "forgotten", "distinct_2", "tokens", "flops", "memory_bytes", "train_seconds",
     "flops_per_written_token",
 )  # fmt: skip
 SAME = ("learning", "task_bytes", "setting")
-CLOSE = 5e-3  # nats a token; a machine's rounding is a hundred times less
 
 
 def assemble(records: Sequence[Record]) -> dict[str, Any]:
@@ -63,7 +60,7 @@ def load_rivals(root: Path) -> dict[str, Any] | None:
     found = read_rivals(root)
     if found is not None:
         require_made_by(found, maker(), root / RESULTS, AGAIN)
-        require_same_rehearsal(found["rehearsal"], rehearse())
+        require_same_rehearsal(found["rehearsal"], rehearse(), RESULTS, AGAIN)
     return found
 
 
@@ -82,12 +79,3 @@ def rehearse() -> list[float]:
     before = ours.nll(bench.corpus["dev"])
     ours.learn({"rate": 4e-3, "epochs": 4})
     return [round(before, 4), round(ours.nll(bench.corpus["dev"]), 4)]
-
-
-def require_same_rehearsal(then: Sequence[float], now: Sequence[float]) -> None:
-    """Raise `ResultsMismatch` when the library computes something else than when the results were recorded."""
-    if not all(isclose(a, b, abs_tol=CLOSE) for a, b in zip(then, now, strict=True)):
-        raise ResultsMismatch(
-            f"{RESULTS} stands on a library that reached {list(then)} nats a token in a short rehearsal; the one here "
-            f"reaches {list(now)}. Make it again: {AGAIN}"
-        )

@@ -1,0 +1,78 @@
+"""How is control measured, whole? Storyland's trials and those with the real model, each kept when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import auxlib
+from auxlib.assets import data_dir
+from auxlib.checkpoint import WEIGHTS
+from auxlib.claim.campaign import maker as storylands_maker
+from auxlib.control import real, storyland
+from auxlib.corpora import load_corpus, text_hash
+from auxlib.experts import load_expert
+from auxlib.recipes import SHIPPED, SHIPPED_LENGTH, SHIPPED_SEVERAL
+from auxlib.trials import Record, Trial, made_by, run_trials
+
+SOURCES = (
+    "control/experiment.py", "control/measure.py", "control/real.py", "control/story.py", "control/storyland.py",
+    "worlds/several.py",
+)  # fmt: skip
+LIBRARY = ("auxiliary.py", "guarantee.py", "keywords.py", "panel.py", "product.py", "recipes.py", "tuned.py")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the experiment is, in Storyland and with SmolLM2."""
+
+    storyland: storyland.Size = field(default_factory=storyland.Size)
+    real: real.Size = field(default_factory=real.Size)
+
+
+WHOLE = Size()
+TRIALS = {"storyland": storyland.TRIALS, "real": real.TRIALS}
+
+
+def run_trial(trial: Trial) -> Record:
+    """One part of the experiment, by its name; plain numbers, for JSON."""
+    where, name = trial.system.split("-")
+    return TRIALS[where][name](trial.size)
+
+
+def run_experiment(folder: Path, size: Size = WHOLE, jobs: int = 2) -> tuple[dict[str, Record], float]:
+    """All parts, each kept in ``folder`` and not done twice.
+
+    Returns what each part found, by its name, and the seconds that all took together, divided by ``jobs``.
+    """
+    trials = [Trial(f"{where}-{name}", 0, getattr(size, where)) for where, works in TRIALS.items() for name in works]
+    records = run_trials(folder, {trial.name: trial for trial in trials}, run_trial, maker(LIBRARY), jobs)
+    named = {trial.system: records[trial.name] for trial in trials}
+    return named, sum(record["seconds"] for record in named.values()) / jobs
+
+
+def maker(library: tuple[str, ...] = ()) -> str:
+    """The hash of what decides the figures: the experiment's code, the auxiliaries, the model and the sentences.
+
+    Parts of one run stand on one ``library`` too, to the letter; for finished results `report.rehearse` asks instead
+    whether the library still computes the same.
+    """
+    package = Path(auxlib.__file__).parent
+    weights = [weights_hash(name) for name in (SHIPPED, SHIPPED_SEVERAL, SHIPPED_LENGTH)]
+    texts = [text_hash(part["text"]) for part in load_corpus().values()]
+    stands_on = (storylands_maker(), load_expert().fingerprint, *weights, *texts)
+    return made_by([package / name for name in (*SOURCES, *library)], *stands_on)
+
+
+def weights_hash(name: str) -> str:
+    """Of an auxiliary that the course ships."""
+    return sha256((data_dir() / "checkpoints" / name / WEIGHTS).read_bytes()).hexdigest()
+
+
+def merged(records: Mapping[str, Record]) -> dict[str, Any]:
+    """What all parts found, in one table."""
+    own = {"seconds", "made_by", "error"}
+    return {key: value for record in records.values() for key, value in record.items() if key not in own}
