@@ -13,6 +13,7 @@ import os
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from auxlib.experts import Expert
     from auxlib.features import Frame
     from auxlib.tuned import AuxiliaryTunedLM
+    from auxlib.worlds.storyland import Storyland
+
+    from .grammars import Listed
 
 HERE = Path(__file__).parent
 SENTENCES = (
@@ -150,6 +154,25 @@ def make_tokenizer():
 @pytest.fixture(scope="session")
 def expert(make_expert: Callable[..., Expert]) -> Expert:
     return make_expert()
+
+
+@pytest.fixture(scope="module")
+def world() -> Storyland:
+    from auxlib.worlds.storyland import Storyland
+
+    return Storyland.load()
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Listed]:
+    """Small grammars by name, with every sentence that they can say."""
+    from .grammars import TEXTS, Listed, grammar_of
+
+    @lru_cache(None)
+    def one(name: str) -> Listed:
+        return Listed(grammar_of(TEXTS[name], tmp_path_factory.mktemp(name)))
+
+    return one
 
 
 @pytest.fixture(scope="session")

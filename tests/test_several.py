@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
 from itertools import combinations
 
 import pytest
@@ -15,23 +14,9 @@ from auxlib.errors import WorldError
 from auxlib.worlds.several import Several
 from auxlib.worlds.storyland import Storyland
 
-from .grammars import TEXTS, Listed, Words, close, grammar_of
+from .grammars import TEXTS, Listed, Words, close
 
 Request = frozenset[str]
-
-
-@pytest.fixture(scope="module")
-def listed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Listed]:
-    @cache
-    def one(name: str) -> Listed:
-        return Listed(grammar_of(TEXTS[name], tmp_path_factory.mktemp(name)))
-
-    return one
-
-
-@pytest.fixture(scope="module")
-def world() -> Storyland:
-    return Storyland.load()
 
 
 def wanted(world: Storyland, rows: Sequence[Sequence[Request]]) -> Tensor:

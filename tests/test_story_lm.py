@@ -30,11 +30,6 @@ from auxlib.worlds.storyland import Storyland
 
 
 @pytest.fixture(scope="module")
-def world() -> Storyland:
-    return Storyland.load()
-
-
-@pytest.fixture(scope="module")
 def expert() -> Expert:
     return load_story_lm()
 

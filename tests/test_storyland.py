@@ -8,7 +8,6 @@ import textwrap
 import tomllib
 from collections import Counter
 from collections.abc import Callable
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,20 +25,6 @@ from auxlib.worlds.storyland import Storyland
 from .grammars import EXACT, LOOP, TEXTS, Listed, Words, arcs_of, believe, close, entropy_of, grammar_of, look_ahead
 
 SMALL, EVEN = list(TEXTS), ["plain", "ambiguous"]
-
-
-@pytest.fixture(scope="module")
-def listed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Listed]:
-    @cache
-    def one(name: str) -> Listed:
-        return Listed(grammar_of(TEXTS[name], tmp_path_factory.mktemp(name)))
-
-    return one
-
-
-@pytest.fixture(scope="module")
-def world() -> Storyland:
-    return Storyland.load()
 
 
 @pytest.fixture(scope="module")
