@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from auxlib.claim.results import AGAIN, read_claim
 from auxlib.claim.results import RESULTS as RESULTS_OF_CLAIM
 from auxlib.claim.table import as_markdown, conclusion, rows
+from auxlib.control.table import AGAIN as AGAIN_CONTROL
+from auxlib.control.table import read_control, real_rows, storyland_rows
 from auxlib.course.headline import RESULTS, headline, load_figures
 from auxlib.course.receipts import load_receipts
 from auxlib.course.table import Course
@@ -28,7 +32,7 @@ def render(course: Course) -> str:
     """The README as it should be."""
     text = path_of(course).read_text(encoding="utf-8")
     blocks = {"map": _map(course), "checks": _checks(course.root), "claim": _claim(course.root)}
-    blocks |= {"rivals": _rivals(course.root)} | _recorded(course.root)
+    blocks |= {"rivals": _rivals(course.root), "control": _control(course.root)} | _recorded(course.root)
     for name, block in blocks.items():
         pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
         text, found = pattern.subn(lambda marks, block=block: marks[1] + block + marks[2], text)
@@ -99,9 +103,23 @@ def _rivals(root: Path) -> str:
     if found is None:
         return f"Not recorded yet: `{AGAIN_RIVALS}` measures it.\n"
     where = f"{found['seeds']} seeds, {found['sentences']:,} sentences to learn from; SLOR of human sentences "
-    where += f"{found['slor_human']:.2f}; {round(found['seconds'] / 60)} minutes on {found['machine']['cores']} cores"
+    where += f"{found['slor_human']:.2f}; {_machine(found)}"
+    return f"{as_markdown(rows_of_rivals(found))}\nMeasured by `{AGAIN_RIVALS}`: {where}.\n"
+
+
+def _control(root: Path) -> str:
+    """How well writing can be steered: in Storyland beside the exact answers, then with the real model."""
+    found = read_control(root)
+    if found is None:
+        return f"Not recorded yet: `{AGAIN_CONTROL}` measures it.\n"
+    tables = as_markdown(storyland_rows(found)), as_markdown(real_rows(found))
+    return f"Storyland:\n\n{tables[0]}\nSmolLM2:\n\n{tables[1]}\nMeasured by `{AGAIN_CONTROL}`: {_machine(found)}.\n"
+
+
+def _machine(found: Mapping[str, Any]) -> str:
+    """How long a recorded run took, and on what."""
     gpu = "" if found["machine"]["gpu"] == "none" else f" and {found['machine']['gpu']}"
-    return f"{as_markdown(rows_of_rivals(found))}\nMeasured by `{AGAIN_RIVALS}`: {where}{gpu}.\n"
+    return f"{round(found['seconds'] / 60)} minutes on {found['machine']['cores']} cores{gpu}"
 
 
 def _recorded(root: Path) -> dict[str, str]:

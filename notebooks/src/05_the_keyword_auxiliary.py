@@ -649,8 +649,8 @@ plot.curves(lines, "place in the sentence", "gain by being told (nats)", title)
 # ## Writing
 #
 # Enough of reading; the pair is there to write. Twelve lines do it: read what has been written, add the logits, draw,
-# and stop at the full stop. (We read the whole prefix again at each word. Sentences are short; notebook 08 will keep a
-# cache.)
+# and stop at the full stop. (We read the whole prefix again at each word. Sentences are short; beside a real model
+# the library keeps a cache.)
 #
 # Three writers get the same keywords, drawn as often as they come: the expert alone, the pair, and the **oracle**,
 # which draws from the exact posterior. Two marks: does the sentence hold its word, and is it grammatical? The exact

@@ -684,4 +684,4 @@ if PROFILE != "brief":
 #
 # All this was decided in a language of 364 words, where truth can be asked. Next comes one that nobody has written
 # down, with a vocabulary of 49,152: [A real expert](07_a_real_expert.ipynb). What else a trained pair can do, such as
-# two keywords at once, or a guarantee, belongs to notebook 08, *Generation as control* (to come).
+# two keywords at once, or a guarantee, is told in [Generation as control](08_generation_as_control.ipynb).

@@ -649,5 +649,5 @@ print("tensors of the expert that learn:", sum(p.requires_grad for p in expert.m
 # You can turn the dial on a trained pair in [Start here](00_start_here.ipynb), and find the exact theory behind every
 # bar of this notebook in [A product of experts](02_product_of_experts.ipynb). The same auxiliary is graded against the
 # truth in [The keyword auxiliary](05_the_keyword_auxiliary.ipynb), and if a run of your own should fail, go to
-# [Debug me](12_debug_me.ipynb). Next comes *08 Generation as control*
-# (to come): both caches, composed auxiliaries, and the frontier between control and fluency.
+# [Debug me](12_debug_me.ipynb). Next comes [Generation as control](08_generation_as_control.ipynb): several words, a
+# second kind of control, a guarantee, and what each of them costs.
