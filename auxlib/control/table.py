@@ -34,16 +34,19 @@ STORYLAND = {
 REAL = {
     "human": "sentences by humans",
     "one": "one word",
+    "one_together": "one word, read together",
     "one_sure": "one word, guaranteed",
     "one_forced": "one word, guaranteed, no auxiliary",
     "companions_sum": "two words of one sentence, sum",
     "companions_sum_once": "two words of one sentence, sum, style once",
     "companions_joint": "two words of one sentence, read together",
+    "companions_joint_sure": "two words of one sentence, read together, guaranteed",
     "strangers_sum": "two unconnected words, sum",
     "strangers_sum_once": "two unconnected words, sum, style once",
     "strangers_joint": "two unconnected words, read together",
     "strangers_joint_sure": "two unconnected words, read together, guaranteed",
     "length_short_once": "one word, short",
+    "length_medium_once": "one word, medium",
     "length_long_once": "one word, long",
 }
 
@@ -62,7 +65,7 @@ def real_rows(found: Mapping[str, Any]) -> list[Row]:
     """One row for each way of asking with the real model."""
     return [
         {
-            "asked for": label,
+            "asked for": label + _as_long(key, found[key]),
             "fulfilled": _share(found[key]),
             "SLOR": f"{found[key]['slor']:.2f}",
             "words": f"{found[key]['tokens']:.1f}",
@@ -81,6 +84,11 @@ def _story_row(label: str, figures: Mapping[str, Any]) -> Row:
         "drift": f"{figures['drift']:.2f}" if "drift" in figures else "∞",
         "efficiency": f"{figures['efficiency']:.2f}" if "efficiency" in figures else "–",
     }
+
+
+def _as_long(key: str, figures: Mapping[str, Any]) -> str:
+    """How many have the length that was asked for; the other figures of the row are about the word."""
+    return f" ({figures['lengths'][key.split('_')[1]]:.0%} are)" if "lengths" in figures else ""
 
 
 def _at_one(figures: Any) -> Mapping[str, Any]:

@@ -46,8 +46,7 @@ print(f"profile: {PROFILE}")
 # more. *Can I turn it up? Two words at once? A word and a length? Must the word really come? And my model was updated
 # yesterday: may I keep the auxiliary?*
 #
-# Each of these has a tempting answer of one line, and each of those lines is wrong somewhere. In Storyland we can say
-# where, since there the best possible answer is known; beside a real model we can see whether it matters. The long
+# Each of these has a tempting answer of one line, and each of those lines is wrong somewhere. The long
 # runs were recorded by `python -m auxlib run --experiment generation`; what is quick you run yourself.
 
 # %%
@@ -70,10 +69,10 @@ def show(rows, *columns):
 # $T$ and the **nucleus** (top-p: only the most probable tokens that together hold a mass of p may be said). All three
 # act on the same numbers, and they do not commute.
 #
-# Three tokens will do. The expert likes the first, the auxiliary vetoes it halfway and likes the last.
+# Three tokens will do. The expert likes the first, the auxiliary argues against it and likes the last.
 #
 # **Before you run**: temperature one half sharpens. Does it matter whether the sum is sharpened, or only the expert?
-# And which token does a nucleus of 0.8 lose, if it is taken before the auxiliary has spoken?
+# And which token does a nucleus of $0.8$ lose, if it is taken before the auxiliary has spoken?
 
 # %% tags=["nbval-check-output"]
 lm_logits = torch.tensor([[2.0, 1.0, 0.0]])
@@ -93,11 +92,11 @@ said("nucleus of the expert, then the sum", early + aux_logits)
 # Three orders, three distributions; in the last, the token that the auxiliary wanted has been thrown away before it
 # could say so. None of the orders is false, but one has to be chosen and written down. Ours:
 #
-# > **add**, then logits processors, then **temperature**, then top-k and **top-p** of the sum.
+# > **add**, then logits processors (code that edits logits before sampling; the guarantee below is one), then
+# > **temperature**, then top-k and **top-p** of the sum.
 #
-# A product is a distribution like any other, and is sampled like any other. Whoever wants the nucleus of the *frozen
-# model*, so that nothing is said that it finds absurd, asks for it by name: `expert_top_p`. The pieces of the keyword
-# stay allowed there.
+# Whoever wants the nucleus of the *frozen model*, so that nothing is said that it finds absurd, asks for it by name:
+# `expert_top_p`. The pieces of the keyword stay allowed there.
 
 # %% [markdown] tags=["task:8.1"]
 # > **Exercise 8.1 · one step, in a fixed order**
@@ -152,8 +151,8 @@ Dials(both_orders, ["first", "second", "third"], "Unless T is 1, the order count
 #
 # ## Many rows, one batch
 #
-# A server has many users. One asks for a word, the next for another, a third for none; one wants it mild. All stand in
-# one batch: the expert runs once for all rows, and the condition and λ belong to the **row**.
+# The users of a server want different things, and all stand in one batch: the expert runs once for all rows, and the
+# condition and λ belong to the **row**.
 #
 # **Before you run** (some seconds): λ is 0, 1 and 3 for the same word, then 1 for another. Which rows will hold their
 # word? And must a row come out the same if it were alone? (It is greedy decoding: no dice.)
@@ -169,11 +168,18 @@ alone = [write_sentences(model, [word], weight=w, **greedy)[0] for word, w in zi
 print("each row alone:", alone == batch)
 
 # %% [markdown]
+# All but the first hold their word. At λ = 3 the word comes at once and the sentence breaks; we return to that. Nothing
+# passes between rows.
+#
 # What is the right λ? It was trained at 1, and there the product is meant to be the posterior. Below, the recorded dial
-# in Storyland. The word is drawn from a real sentence, accuracy is the share of sentences that hold it, **drift** is
-# $\mathrm{KL}(q \,\|\, p)$ from the frozen model, and the uppermost line is the least drift at which *anybody* can have
-# that accuracy ([From scratch, fine-tuned, or auxiliary?](06_from_scratch_fine_tuned_or_auxiliary.ipynb), exercise
-# 6.5). The third line does not learn: it adds a constant to the keyword's logit until the word is there.
+# in Storyland. The word is drawn from a sentence that nobody has read, accuracy is the share of sentences that hold it,
+# **drift** is $\mathrm{KL}(q \,\|\, p)$ from the frozen model, and the uppermost line is the least drift at which
+# *anybody* can have that accuracy ([From scratch, fine-tuned, or
+# auxiliary?](06_from_scratch_fine_tuned_or_auxiliary.ipynb), exercise 6.5). The third line does not learn: it adds a
+# constant b to the keyword's logit until the word is there.
+#
+# (The exact answer and the push stand beside the world itself, the auxiliary beside an expert that has learned it; its
+# efficiency is right up to that expert's own errors.)
 #
 # **Before you look**: that push needs no training and no cache. What will it pay, and why?
 
@@ -181,23 +187,26 @@ print("each row alone:", alone == batch)
 frontier(found, "The auxiliary stays near the bound; a push on the word stalls")
 
 # %% tags=["nbval-check-output"]
-for name, label in {"exact": "exact answer", "learned": "auxiliary", "myopic": "push"}.items():
+for name, label in {"exact": "exact answer, λ", "learned": "auxiliary, λ", "myopic": "push, b"}.items():
     for row in found[name]:
-        if row["weight"] in (0.5, 1, 2, 8):
-            efficiency = f"efficiency {row['efficiency']:.3f}" if "efficiency" in row else "drift is infinite"
-            grammar = f"grammatical {row['grammatical']:.3f}"
-            print(f"{label:13} λ = {row['weight']:<5g} accuracy {row['accuracy']:.3f}   {grammar}   {efficiency}")
+        if row["weight"] in (0.5, 1, 1.25, 1.5, 2, 8):
+            setting = f"{label} = {row['weight']:g}"
+            figures = (f"{what} {row[what]:.3f}" for what in ("accuracy", "grammatical", "efficiency"))
+            print(f"{setting:22} {'   '.join(figures)}")
+
 
 # %% [markdown]
-# At λ = 1 the exact answer lies on the bound, with efficiency 0.998<!-- exact answer … λ = 1 … efficiency -->, and the
-# auxiliary comes near it: 0.954<!-- auxiliary … λ = 1 … efficiency --> at accuracy 0.969<!-- auxiliary … λ = 1 …
-# accuracy -->. The push stalls below one half, however hard it pushes. It can say the word where the word may follow,
-# and nothing else; it does not *go* where the word may follow. At a farm it waits in vain for a lighthouse. Looking
-# ahead is what the auxiliary has learned.
+# At λ = 1 the exact answer lies on the bound, with efficiency 0.998<!-- exact answer, λ = 1 … efficiency -->, and the
+# auxiliary comes near it: 0.954<!-- auxiliary, λ = 1 … efficiency --> at accuracy 0.969<!-- auxiliary, λ = 1 … accuracy
+# -->. The push stalls below one half, at least up to 8 nats. Beside the world it can say the word only where the word
+# may follow; it does not *go* there. At a farm it waits in vain for a lighthouse. Looking ahead is what the auxiliary
+# has learned.
 #
 # The exact rows hold a surprise: accuracy 1 at every λ, even at one half. The exact answer knows what is
 # *impossible*, and $\log 0 = -\infty$ stays a veto, times whatever. There λ decides only how the rest is written, and
-# anything but 1 pays more than it must. The learned one has no vetoes, so its λ buys accuracy.
+# anything but 1 pays more than it must. The learned one has no vetoes, so its λ buys accuracy. A little above 1 it even
+# gains: at $1.25$ it misses less than half as often, at the same efficiency. That repairs its leaking vetoes; it is no
+# better posterior.
 #
 # ## Two words
 #
@@ -212,7 +221,7 @@ for name, label in {"exact": "exact answer", "learned": "auxiliary", "myopic": "
 # $$\mathrm{PMI}(v) = \log \frac{p(c_1, c_2 \mid x, v)}{p(c_1 \mid x, v)\; p(c_2 \mid x, v)}.$$
 #
 # A constant drops out of a softmax. So adding is exact at this place if and only if the PMI is **the same for every
-# next word**, and its spread is the largest error that any ratio of two words can have.
+# next word**, and its spread is the largest error that the log-odds of any two words can have.
 
 # %% [markdown] tags=["task:8.2"]
 # > **Exercise 8.2 · what adding gets wrong**
@@ -271,14 +280,15 @@ for (first, second), spread in spreads.items():
 print(f"the other {sum(bool(spread.max() < 1e-6) for spread in spreads.values())} pairs: exact at every word")
 
 # %% [markdown]
-# Nearly all is exact, and all that is not happens at **one** word: where the hero is chosen. "Pelicans" wants a
-# harbour, and says so by raising every hero of a harbour; "pier" wants the same harbour and raises them again. Added
-# up, the harbour counts twice, by 1.61<!-- pelicans pier --> nats. Both words have a common cause, and it is not yet
-# decided. As soon as it is, they have nothing to do with one another any more, and adding is exact again. "Snores" and
-# "pier" share no cause, so they are exact all along.
+# Eight pairs are exact at every word. Of the other seven, six are worst at the **same** word: where the hero is chosen.
+# "Pelicans" wants a harbour, and says so by raising every hero of a harbour; "pier" wants the same harbour and raises
+# them again. Added up, the harbour counts twice, by 1.61<!-- pelicans pier --> nats. Both words have a common cause,
+# and it is not yet decided. As soon as it is, they have nothing to do with one another any more, and adding is exact
+# again. "Counts" and "snores" share another cause: both want *one* hero, not several. "Snores" and "pier" share none,
+# so they are exact all along. (One pair, "tiny" and "snores", is worst at the very first word; the quiz comes back to
+# it.)
 #
-# (Does adding raise what is wrong? No: it raises what is right, too much. Whoever adds too eagerly writes the most
-# typical sentence for two words, and the less typical ones too seldom.)
+# The spread leaves out a worse case: a next word after which each request is still possible, but not both.
 #
 # Over many sentences: how many nats is a sentence written by the sum away from one that is written for both words? The
 # map below shows it for the kinds of the two words.
@@ -287,10 +297,10 @@ print(f"the other {sum(bool(spread.max() < 1e-6) for spread in spreads.values())
 composition(found, "Adding costs where two words share a cause that is not yet decided")
 
 # %% [markdown]
-# Most pairs are exact: not nearly, but to the last digit. What costs shares a memory: hero, object and spot the
-# *place*; hero, task and idle verbs the *person*, since "she sings" and "they sing". It is at most some 0.15<!-- idle
-# 0, spot --> nats, of the seven or so that two words cost together. In a language whose causes are decided early,
-# adding is a good approximation.
+# Most kinds are exact: not nearly, but to the last digit. What costs shares a memory: hero, object and spot the
+# *place*; hero, task and idle verbs *who* it is, one or several; and an idle verb a trace of the *hour*. The costliest
+# kinds lose some 0.15<!-- idle 0, spot --> nats on average, of the seven or so that two words cost together. In
+# Storyland, where causes are decided early, adding is a good approximation.
 #
 # ## Does it matter?
 #
@@ -301,13 +311,15 @@ composition(found, "Adding costs where two words share a cause that is not yet d
 # be good as well?
 
 # %% tags=["nbval-check-output"]
-show(storyland_rows(found)[2:10], "fulfilled", "grammatical", "efficiency")
+show(storyland_rows(found)[2:10], "fulfilled", "grammatical", "drift", "efficiency")
+print(f"one word, read together: fulfilled {found['together_1']['accuracy']:.3f}")
 
 # %% [markdown]
-# The sum of exact answers misses a word here and there. The sum of learned ones does worse, and worse still with three:
-# every auxiliary has errors of its own, and errors are added like anything else. The one that reads all words together
-# stays where it was, at two and at three. It has seen during training what words do to one another. Its price is that
-# training, and a limit: it was never asked for four.
+# The sum of exact answers misses a word here and there: it may walk to a place from which each word could still be
+# reached, but not both. The sum of learned ones does worse, and worse still with three: every auxiliary has errors of
+# its own, and errors are added like anything else. The one that reads all words together fulfils as many requests of
+# three words as of two, and of one. Its sentences are no more grammatical than the sum's. Its price is a training, and
+# a limit: it was never asked for four.
 #
 # ## Two words and a real model
 #
@@ -342,7 +354,8 @@ style_once = use("8.3", style_once)
 # %% [markdown]
 # In the library this needs no new code: "nothing" is a keyword too, `None`, and may be asked for with a weight of its
 # own. The cell writes for pairs of words in three ways: the plain sum, the sum with the style counted once, and the
-# auxiliary that was trained to read several words, `shipped(several=True)`.
+# auxiliary that was trained to read several words, `shipped(several=True)`. (Temperature $0.8$, nucleus $0.95$, at most
+# 24 tokens, here and below.)
 #
 # **Before you run** (half a minute): which of the three will write the shortest sentences?
 
@@ -370,20 +383,21 @@ for name, texts in ways.items():
 
 # %% [markdown]
 # A handful of sentences proves nothing; here are hundreds. The words were never asked for in training. "Of one
-# sentence" are two that a person has put into one; "unconnected" were thrown together by lot.
+# sentence" are two that a person has put into one; "unconnected" were thrown together by lot. SLOR is judged by the
+# frozen model itself.
 
 # %% tags=["nbval-check-output"]
 rows = {row["asked for"]: row for row in real_rows(found)}
-show([row for name, row in rows.items() if "two" in name or name == "one word"], "fulfilled", "SLOR", "words")
+two = [row for name, row in rows.items() if "two" in name and "guaranteed" not in name]
+show([rows["one word"], rows["one word, read together"], *two], "fulfilled", "SLOR", "words")
 
 # %% [markdown]
-# The plain sum loses a word in every eighth pair of strangers, and its sentences are the longest: with two voices for
-# one style, the balance of when to end is lost. Counting the style once brings back half of the misses, without any
-# training. Reading both words together brings back nearly all. (Asked for a single word, that auxiliary is as good as
-# the one that knows nothing else.)
+# The plain sum loses a word in every eighth pair, connected or not, and its sentences are the longest: with two voices
+# for one style, the balance of when to end is lost. Counting the style once brings back half of the misses, or two
+# thirds where the words belong together, without any training. Reading both together brings back most of them, and
+# writes the shortest sentences; the judge likes the sum with the style once better.
 #
-# The last row is for later. And look at the words per sentence: two words that have nothing to do with one another in
-# seven words. Accuracy does not ask whether the sentence makes sense; the gallery below will.
+# Accuracy does not ask whether the sentence makes sense; the gallery below will.
 #
 # ## Another kind of control
 #
@@ -422,16 +436,19 @@ for asked_for in ("short", "medium", "long"):
         print(f"asked for {asked_for:6} {how:5} word {row['accuracy']:.2f}   {shares}")
 
 # %% [markdown]
-# In Storyland word and hour go together nearly as well as they can. Beside SmolLM2 the labels are followed in half to
-# three quarters of the sentences, where chance would give a quarter to a third; taking the style off once helps the
-# extremes, short and long, and the word is kept throughout. A length is a soft request. It is true of a sentence only
-# when it is over, and until then each step can be a little late.
+# In Storyland word and hour go together nearly as well as they can. Beside SmolLM2, short and long *both* suffer in
+# the plain sum: a style counted twice does not simply make sentences short. With the style taken off once, 0.78<!--
+# asked for short … once … short --> are short and 0.58<!-- asked for long … once … long --> long when asked. "Medium"
+# loses by it, and is hardly more frequent than by people. The word is kept.
+#
+# Are the long ones better? Not here. They carry on past what they had to say. A length is a soft request: it is true
+# of a sentence only when it is over, and until then each step can be a little late.
 #
 # ## It must come
 #
 # For some uses "nearly always" is not enough. A **guarantee** can be had without any training: forbid the end of the
-# text until the word is there, and when only the room for it is left, write it. That is what constrained decoders did,
-# and their sentences show it: the word hangs at the very end, wherever the sentence was going.
+# text until the word is there, and when only the room for it is left, write it. A simple constrained decoder does just
+# that, and its sentences show it: the word hangs at the very end, wherever the sentence was going.
 #
 # So the word should be taken *earlier*, where it fits. But decoding goes from left to right. At each place we see how
 # well the word would fit there, its log-probability; the next places are not known yet, and a place that has gone by is
@@ -481,14 +498,15 @@ print(f"is left with the last     {sum(place(fits) == 17 for fits in orders) / l
 
 # %% [markdown]
 # In four cases of ten the best place of all, without having seen it beforehand. The price is that in about a third
-# nothing better comes, and the last place has to do. (The best share to look at is $1/e$, Ferguson 1989; no rule can do
-# better than it for fits in random order. Real fits are not in random order, and a real text may end before.)
+# nothing better comes, and the last place has to do. (For many places the best share to look at is $1/e$, Ferguson
+# 1989.)
 #
 # In the library this is a logits processor, `Guarantee`, and stands beside any model of `transformers`. It knows words
 # of several pieces, keeps a finished word from growing ("lantern" into "lanternfish"), and serves several words,
 # several beams and every row of a batch by itself. `guarantee=True` puts it in place.
 #
-# **Before you run** (some seconds): the frozen model alone, forced, against the pair. Both will hold every word.
+# **Before you run** (some seconds): the frozen model alone, forced, against the pair. Both will hold
+# every word. Where in its sentence will each have it?
 
 # %%
 unusual = ["thimble", "tax", "glacier", "jealous", "orchestra", "zebra"][: max(1, SAMPLES // 2)]
@@ -499,61 +517,66 @@ for name, weight in {"frozen model, forced": 0.0, "pair, guaranteed": 1.0}.items
         print(f"  {word:10} {text}")
 
 # %% tags=["nbval-check-output"]
-names = ("sentences by humans", "one word", "one word, guaranteed", "one word, guaranteed, no auxiliary")
-show([rows[name] for name in names], "fulfilled", "SLOR", "words", "said twice")
+sure = [row for name, row in rows.items() if "guaranteed" in name or name.endswith(("humans", "one word", "together"))]
+show(sure, "fulfilled", "SLOR", "words")
 print(f"SLOR lost to the guarantee  {found['guarantee_slor_loss']:.2f}")
 
 # %% [markdown]
-# The pair needs the guarantee in one sentence of fifty, so it costs next to nothing. SLOR loses
-# 0.05<!-- SLOR lost to the guarantee -->.
+# For one word the guarantee is needed in about one sentence of fifty, and SLOR loses 0.05<!-- SLOR lost to the
+# guarantee -->. For two words it loses more, although only two or three sentences in a hundred had a miss. The rule
+# does not know that the auxiliary will bring the word by itself: it takes the first place that looks good, and so it
+# also changes sentences that needed no help.
 #
 # And the forced model? By SLOR it is the best of all, above people. Do not believe it. The judge is the frozen model,
-# and most of such a sentence is the frozen model's own babble, three times as long as what people write. A judge who is
-# a party praises its own; that is why the comparison of
-# [From scratch, fine-tuned, or auxiliary?](06_from_scratch_fine_tuned_or_auxiliary.ipynb) has the true grammar as its
-# judge.
+# and most of such a sentence is the frozen model's own babble, two and a half times as long as what people write. A
+# judge who is a party praises its own.
 #
 # ## Where does the word stand?
 #
-# Accuracy does not see it, and a reader sees it at once. Below: in which fifth of its sentence a word begins, for
-# sentences by people, by the pair, and by force alone.
+# Accuracy does not see it, and a reader sees it at once. Below: in which fifth of its sentence a word begins.
 #
 # **Before you look**: people put the word of an example sentence where it belongs. Where is that, mostly?
 
 # %% tags=["figure", "nbval-check-output"]
+for name, row in {"λ = 1 throughout": found["dial"][1], "λ opens late": found["late"]}.items():
+    print(f"{name:17} accuracy {row['accuracy']:.3f}   words {row['tokens']:.1f}")
 who = {"human": "people", "one": "pair", "one_forced": "forced, no auxiliary", "late": "pair, λ opens late"}
 places(found, who, "The pair hurries to its word, and force puts it last")
 
 # %% [markdown]
-# People begin with the word in one sentence of three, the pair in nearly two of three: it is in a hurry. It has learned
-# that a word which is asked for *will* come, and each step at which it could come is one more chance. Force alone puts
-# it last, after everything else has been said.
+# People have the word in the first fifth in somewhat more than one sentence of three, the pair in more than three of
+# five: it is in a hurry. Why, no run here decides. The auxiliary may have learned to expect the word at once; and we
+# sample at temperature $0.8$, which makes a likely word likelier at every step. Force alone puts it last, after
+# everything else has been said; looking for a good place did not help much where nobody leads up to it.
 #
 # The fourth group has the same auxiliary and a **schedule**: λ is 0 for three tokens, and grows to 1 over four more.
-# The word moves to the back, some misses come back with it, and the sentences are half as long again. A schedule is a
-# way to ask for another place; it is no cure for hurry, which was learned.
+# The word moves to the back; what that costs is printed above the figure. It is no cure for hurry.
 #
 # ## Too loud
 #
-# What lies beyond λ = 1? A push that is turned up says its word again and again.
+# What lies beyond λ = 1? A blind push, one that does not look whether its word has come, would say it again and again.
 #
-# **Before you look**: will the auxiliary do so, at λ = 5? What has it been told that a push has not?
+# **Before you look**: will the auxiliary do so, at λ = 5? What has it been told that a blind push has not?
 
 # %% tags=["figure", "nbval-check-output"]
 dial = found["dial"]
 series = {"accuracy": [row["accuracy"] for row in dial], "said twice": [row["twice"] for row in dial]}
 series["in the first fifth"] = [row["places"][0] / sum(row["places"]) for row in dial]
-series["words a sentence"] = [row["tokens"] for row in dial]
-plot.dial([row["weight"] for row in dial], series, "Too loud, the word comes first and the rest is left out")
+ended = [[text.rstrip()[-1:] in ".!?" for _, text in row["examples"]] for row in dial]
+series["ends with a mark"] = [sum(marks) / len(marks) for marks in ended]
+for word, text in dial[-1]["examples"][:5]:
+    print(f"λ = 5  {word:14} {text}")
+plot.dial([row["weight"] for row in dial], series, "Too loud, the word comes first and the sentence never ends")
 
 # %% [markdown]
-# It does not repeat itself: the automaton says that the word is *done*, and from there on the auxiliary has no reason
-# to push. What breaks is everything else. From λ = 1.5 nearly every sentence begins with its word, and at 5 three words
-# are all there is: whatever the auxiliary knows, that the word comes and that examples end, is shouted.
+# It does not repeat its *word*: the automaton says that the word is done, and from there on no boost pushes. Everything
+# else breaks. At $\lambda = 1.5$ nearly every word stands in the first fifth of its sentence. At 5 most sentences never
+# end: they fall into a loop until the room is used up. Whatever else the auxiliary has learned is shouted five times as
+# loud as it was meant.
 #
-# Below 1 control is gone at once. At one half hardly any word comes, though in Storyland four of five did: a word of
-# which the expert thinks one in a million needs all of its boost, not half of it. Two auxiliaries, two dials; there is
-# no λ that is right elsewhere than at 1, where it was trained.
+# Below 1 control is gone at once. At one half hardly any word comes, though in Storyland four of five did: a word that
+# the expert thinks all but impossible needs all of its boost, not half of it. Only at 1, where it was trained, is a λ
+# meant to carry over; anything else must be looked at.
 #
 # ## A new expert
 #
@@ -574,7 +597,7 @@ swapped = AuxiliaryTunedLM.from_pretrained(data_dir() / "checkpoints" / "wordnet
 print("as a choice:", sorted(set(swapped.receipt) & {"trained_beside"}), "is kept in its receipt")
 
 # %% [markdown]
-# It is refused unless you insist, with `swap=True`. Is that pedantry?
+# It is refused unless you insist, with `swap=True`; then the auxiliary reads the new expert's states. Is that pedantry?
 #
 # In Storyland there are two experts: one has read 60,000 sentences, the other 600,000. An auxiliary learned beside the
 # first, and is then put beside the second. There are two ways to do so. It may go on reading **its own** expert's
@@ -594,12 +617,11 @@ for name, label in labels.items():
     print(f"{label:26} accuracy {row['accuracy']:.3f}   {grammar}   efficiency {row['efficiency']:.2f}")
 
 # %% [markdown]
-# With its own expert's states the auxiliary keeps its control, and the pair takes over the new expert's grammar. That
-# is what a product promises: opinions are added, and one of them got better. The price is that the old expert runs
-# along.
+# With its own expert's states the auxiliary keeps its control, and the pair takes over the new expert's grammar. The
+# price is that the old expert runs along.
 #
-# Given the new expert's states it loses control, though no grammar. That it loses no more is luck: both
-# experts began as the same random network, so their states still resemble one another. Nothing in training keeps it so.
+# Given the new expert's states, which is what `swap=True` does, it loses control, though no grammar. That it loses no
+# more is probably luck: both experts began as the same random network, so their states may still resemble one another.
 # The fingerprint turns a silent loss into a question that somebody has to answer.
 #
 # ## A gallery, failures included
@@ -611,32 +633,30 @@ for first, second, text in found["strangers_joint"]["examples"][:12]:
     print(f"{'✓' if all(contains_keyword(text, word) for word in (first, second)) else '✗'} {first} + {second}: {text}")
 
 # %% [markdown]
-# Nearly all ticks are deserved, and half of the sentences are not. "An unsolvable joy" is a find; "Consistency is a
-# virtue in a initiatory" has its words and no sense. The second line shows what becomes of a pair that has said all it
-# was asked for, and does not know what else to say. And look again at "rust" further up: where the expert wanted
-# "rusting" and the auxiliary *rust* with nothing after it, the two have agreed on "rust ing". It counts as a hit.
-#
-# The auxiliary has learned *that* and *when* words come. Which words belong together is the expert's part, and it is a
-# small one.
+# All twelve are ticked, and half of these sentences are worth little. "An unsolvable joy" is a find; "Consistency is a
+# virtue in a initiatory" has its words and no sense. In the second line "dispassion" was begun, and the expert made
+# "dispassionately" of it. The automaton says rightly that the word is still missing, the auxiliary tries again, and the
+# two go round until the room is used up. The tick is an accident: the text was cut off in the middle of a word. And
+# look again at "rust" further up: the expert wanted "rusting", the auxiliary *rust* with nothing after it, and the two
+# have agreed on "rust ing". It counts as a hit.
 #
 # ## What you take with you
 #
 # - **One order**: add, processors, temperature, nucleus. In another order λ means something else.
 # - A condition, a strength and a speaker belong to the **row**, and the expert runs once for all of them.
 # - **Adding is exact** where the PMI of two requests is the same for every next word: where they share no cause that is
-#   still open. What two auxiliaries both know, such as a style, is counted twice, and can be taken off once.
+# still open. What two auxiliaries both know, such as a style, is counted twice, and can be taken off once.
 # - An auxiliary that reads all words **together** knows their conflicts. It costs a training of its own.
-# - A request is any set of texts: a word, an hour, a length. Each is an auxiliary, and they can be put side by side by
-#   name.
-# - A **guarantee** needs no training, and the auxiliary is what makes it cheap: it rarely has anything left to do.
+# - A **guarantee** needs no training. Beside an auxiliary it is cheap for one word, less so for two, because it also
+# acts where nothing was missing.
 # - Accuracy alone sees neither the place of a word, nor that it comes twice, nor what was paid. Look at all of them.
 #
 # ## Quiz
 #
 # **1.** A colleague adds the auxiliary's logits to those of an expert whose logits have already been divided by the
-# temperature 0.7, and finds that control has become weaker. What has happened?
+# temperature $0.7$, and finds that control has become weaker. What has happened?
 # <details><summary>Answer</summary>The expert's opinion was sharpened and the auxiliary's was not: its logits count for
-# 0.7 of what they did. λ = 1 there is λ = 0.7 in our order, at temperature 0.7.</details>
+# $0.7$ of what they did. λ = 1 there is $\lambda = 0.7$ in our order, at the same temperature.</details>
 #
 # **2.** "Tiny" has nothing to do with the night in Storyland: of the sentences with a tiny animal, as many are of the
 # night as of all others. May the two auxiliaries be added?
@@ -645,7 +665,7 @@ for first, second, text in found["strangers_joint"]["examples"][:12]:
 # can still be tiny; or with an oak, and then the hour is open and no animal will be tiny. That one word makes them
 # depend. (It is the row of "tiny" and "snores" in the list above.)</details>
 #
-# **3.** Somebody guarantees a word by raising its logits until it always comes, λ = 20, and calls it the same as our
+# **3.** Somebody guarantees a word by raising its logits at every step, by 20 nats, and calls it the same as our
 # guarantee. Name two things that are not the same.
 # <details><summary>Answer</summary>The place: the word comes at once, wherever that is, and again later, since nothing
 # tells a push that it is done with. And the certainty: a push makes the end of the text unlikely, it does not forbid
@@ -653,6 +673,6 @@ for first, second, text in found["strangers_joint"]["examples"][:12]:
 #
 # ## Onward
 #
-# All of this ran on a CPU, one sentence of a dictionary at a time. What it costs to train and to decode, and how near
-# to the frozen model's own speed one can come, is the subject of notebook 09, *To the GPU* (to come). If a steered
-# model of your own does what it should not, [Debug me](12_debug_me.ipynb) has the instruments.
+# What all this costs to train and to decode, and how near to the frozen model's own speed one can come, is the subject
+# of notebook 09, *To the GPU* (to come). If a steered model of your own does what it should not, [Debug
+# me](12_debug_me.ipynb) has the instruments.

@@ -66,13 +66,16 @@ def test_every_way_of_asking_is_the_one_that_its_name_says(monkeypatch: pytest.M
     weights = [options["weight"] for _, _, options in calls if isinstance(options.get("weight"), float)]
     assert sorted(weights) == sorted([0.0, *DIAL]), "forced without the auxiliary, and the dial"
     once = [(rows, options["weight"]) for _, rows, options in calls if isinstance(options.get("weight"), torch.Tensor)]
-    assert len(once) == 2
+    assert len(once) == 2 + 3, "two kinds of pairs, three lengths"
     for rows, weight in once:
         assert weight.tolist() == [[1.0, 1.0, -1.0]] * len(rows)
         assert all(row[2] is None and None not in row[:2] for row in rows), "once less what is said unasked"
     assert [options["schedule"] for _, _, options in calls if "schedule" in options] == [LATE]
     assert all(("length" in model.speakers) == ("speakers" in options) for model, _, options in calls)
-    assert [rows[0][1] for _, rows, options in calls if "speakers" in options] == ["short", "medium", "long"]
+    spoken = [(rows[0][1], options["speakers"]) for _, rows, options in calls if "speakers" in options]
+    for i, label in enumerate(("short", "medium", "long")):
+        assert spoken[2 * i] == (label, ("keyword", "length"))
+        assert spoken[2 * i + 1] == (label, ("keyword", "length", "length"))
 
 
 def test_every_record_is_that_of_what_was_written_for_its_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,7 @@ def test_a_run_is_shown_and_recorded_and_what_is_recorded_is_loaded(
     assert load_control(root) is read_control(root) is None
     assert run_whole(monkeypatch, records) == 0
     shown, found = capsys.readouterr().out, load_control(root)
-    assert all(f"| {label} |" in shown for label in (*STORYLAND.values(), *REAL.values()))
+    assert all(f"| {label} " in shown for label in (*STORYLAND.values(), *REAL.values()))
     assert found == read_control(root)
     assert found == json.loads(json.dumps(assemble(records))) | report.origin() | {"seconds": 61}
     assert run_whole(monkeypatch, {**records, "real-dial": ERROR}) == 1
