@@ -24,7 +24,7 @@ def decode() -> dict[str, Any]:
     one, several = shipped(), shipped(several=True)
     asked = {"one word": (one, "lantern"), "sum of two": (one, TWO), "two together": (several, TWO)}
     shares = {
-        f"{name}, {rows} rows": round(1 / decode_ratio(model, words, rows)["decode_ratio"], 3)
+        f"{name}, {rows} rows": round(1 / decode_ratio(model, words, rows, rounds=3)["decode_ratio"], 3)
         for name, (model, words) in asked.items()
         for rows in (1, 8)
     }
