@@ -94,9 +94,8 @@ def _model_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     evaluate.add_argument("--seed", type=int, default=0)
     evaluate.add_argument("--out", type=Path, help="JSON file for the results")
 
-    bench = add("bench", _later("bench_command"), "time decoding, training or exact posteriors on this machine")
-    bench.add_argument("what", choices=("decode", "train", "storyland"))
-    bench.add_argument("--out", type=Path, help="JSON file for the figures")
+    bench = add("bench", _later("bench_command"), "time this machine, beside the frozen model, LoRA and others")
+    bench.add_argument("what", choices=("decode", "train", "memory", "reach", "course", "storyland", "all"))
 
 
 def _positive(text: str) -> int:

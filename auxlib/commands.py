@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from auxlib.assets import data_dir
 from auxlib.errors import CourseError
+from auxlib.features import launched
 from auxlib.recipes import (
     QUICK,
     RECIPES,
@@ -97,6 +98,8 @@ def _train_auxiliary(args: Namespace) -> int:
     stuff = labelled(stuff, length_label) if args.what == SHIPPED_LENGTH else stuff
     print(f"{len(stuff.train)} sentences, support of {len(stuff.support)} tokens, expert {stuff.expert.fingerprint}")
     model, run = train(stuff, output_dir=f"build/training/{args.what}-{args.profile}")
+    if launched()[0]:
+        return 0  # of several processes one saves
     model.receipt["command"] = f"python -m auxlib train {args.what} --profile {args.profile} --seed {args.seed}"
     out = _checkpoint(args)
     model.save_pretrained(out)
@@ -161,17 +164,14 @@ def evaluate_command(args: Namespace) -> int:
 
 
 def bench_command(args: Namespace) -> int:
-    """Print how fast it is: decoding against the frozen model, training with against without the cache, Storyland."""
-    from auxlib import benchmarks
+    """Print how fast it is, as ratios to what it is compared with, and keep the figures."""
+    from auxlib.bench.report import PARTS, RESULTS, measure
 
-    known = {"decode": benchmarks.decode, "train": benchmarks.train, "storyland": benchmarks.storyland}
-    if args.what not in known:
-        raise CourseError(f"unknown benchmark {args.what!r}; known are {', '.join(known)}.")
-    figures = known[args.what]()
-    for name, value in figures.items():
-        print(f"{name:26s} {value}")
-    if args.out:
-        write_whole(Path(args.out), figures)
+    root = data_dir().parent
+    for part in PARTS if args.what == "all" else [args.what]:
+        for name, value in measure(part, root).items():
+            print(f"{name:28s} {value}")
+    print(f"kept in build/bench, and when no part is missing in {RESULTS}")
     return 0
 
 

@@ -33,6 +33,10 @@ class CheckpointError(AuxlibError, RuntimeError):
     """A saved auxiliary is missing, truncated, or not what it claims to be."""
 
 
+class TrainingError(AuxlibError, ValueError):
+    """A training cannot be done as it was asked for."""
+
+
 class CourseError(AuxlibError, ValueError):
     """A notebook, a profile or the course table is not as it should be."""
 

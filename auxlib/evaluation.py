@@ -7,10 +7,12 @@ temperature 0.8, at most 24 tokens), λ = 1 is what was trained, and every sampl
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from auxlib.experts import fingerprint
 from auxlib.keywords import contains_keyword
@@ -21,6 +23,7 @@ from auxlib.metrics import (
     machine,
     mean_of,
     median,
+    median_ratio,
     paired_seconds,
     peak_memory_mb,
     repeats_keyword,
@@ -48,10 +51,10 @@ class Samples:
     unsteered: list[str]
 
 
-def held_out_words(corpus: DatasetDict) -> list[str]:
-    """The headwords of the test split in a fixed order, each once; none of them was ever a training condition."""
+def held_out_words(corpus: DatasetDict, part: str = "test") -> list[str]:
+    """The headwords of a part in a fixed order, each once; none of them was ever a training condition."""
     trained = {word.casefold() for row in corpus["train"]["keywords"] for word in row}
-    heads = dict.fromkeys(row["keywords"][0] for row in corpus["test"] if row["has_headword"])
+    heads = dict.fromkeys(row["keywords"][0] for row in corpus[part] if row["has_headword"])
     return [word for word in heads if word.casefold() not in trained]
 
 
@@ -124,23 +127,25 @@ def draw_frontier(points: Sequence[dict[str, float]]) -> Picture:
     return dial([p["lambda"] for p in points], series, title)
 
 
+def writing(
+    model: AuxiliaryTunedLM, asked: Asked | None, rows: int, tokens: int, **options: Any
+) -> Callable[[], Tensor]:
+    """So many greedy rows of so many tokens each, ready to be timed: by the pair, or for None by the frozen model."""
+    inputs = model.inputs_for([asked] * rows)
+    options |= {"do_sample": False, "min_new_tokens": tokens, "max_new_tokens": tokens}
+    if asked is None:
+        inputs.pop("keyword_ids")
+        return lambda: model.expert.generate(**inputs, **options, pad_token_id=model.config.pad_token_id)
+    return lambda: model.generate(**inputs, **options)
+
+
 def decode_ratio(
     model: AuxiliaryTunedLM, asked: Asked = "lantern", rows: int = 1, tokens: int = 32, rounds: int = 7
 ) -> dict[str, Any]:
     """Seconds per greedy text of the pair over those of the frozen model alone; cache on, runs in turn."""
-    inputs = model.inputs_for([asked] * rows)
-    options = {
-        "do_sample": False,
-        "min_new_tokens": tokens,
-        "max_new_tokens": tokens,
-        "pad_token_id": model.config.pad_token_id,
-    }
-    plain = {name: inputs[name] for name in ("input_ids", "attention_mask")}
-    frozen, pair = paired_seconds(
-        lambda: model.expert.generate(**plain, **options), lambda: model.generate(**inputs, **options), rounds
-    )
+    frozen, pair = paired_seconds(*(writing(model, who, rows, tokens) for who in (None, asked)), rounds=rounds)
     return {
-        "decode_ratio": round(median([b / a for a, b in zip(frozen, pair, strict=True)]), 3),
+        "decode_ratio": round(median_ratio(pair, frozen), 3),
         "ms_per_token_frozen": round(1000 * median(frozen) / tokens / rows, 1),
         "ms_per_token_pair": round(1000 * median(pair) / tokens / rows, 1),
     }

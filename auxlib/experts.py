@@ -8,6 +8,8 @@ off, and a fingerprint of its weights to prove it. Its final hidden states are t
 from __future__ import annotations
 
 import hashlib
+import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -61,8 +63,11 @@ def best_dtype(device: torch.device | str = "cpu") -> torch.dtype:
 
 
 def best_device() -> torch.device:
-    """CUDA when there is one, else the CPU. Apple's MPS is not chosen silently: its losses may differ."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """CUDA when there is one, else the CPU; of several GPUs the one that a launcher has given to this process.
+
+    Apple's MPS is not chosen silently: its losses may differ.
+    """
+    return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")
 
 
 def load_expert(
@@ -86,6 +91,9 @@ def load_expert(
     from auxlib.assets import ASSETS, fetch
 
     device = torch.device(device) if device is not None else best_device()
+    if device.type == "mps":
+        said = "losses on Apple's MPS have been far from those on a CPU; compare one before you trust it."
+        warnings.warn(said, stacklevel=2)
     source = fetch(str(reference)) if str(reference) in ASSETS else Path(reference)
     options = {"pretrained_model_name_or_path": source.as_posix()}
     if source.suffix == ".gguf":

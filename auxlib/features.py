@@ -14,10 +14,12 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 CLOSING, CONTINUING = 0, 1  # the groups of token_groups
+AT_ONCE = 256  # rows of V logits
 LAYOUT = 2  # counts up when the columns change, so that no cache of an older layout is taken for a new one
 # Shows the expert what is wanted: short, everyday example sentences, one a line. The sentences are ours.
 EXAMPLES_PREAMBLE = (
@@ -117,20 +120,67 @@ def cache_features(
         ``log Σ_{v∉S} exp(lm_logits_v)``, ``-inf`` for the whole vocabulary) and ``log_z`` (``[T]``, over all tokens).
 
     The folder's name is a hash of everything the numbers depend on, so a second call finds the first one's work. It
-    is written beside its place and renamed when complete.
+    is written beside its place and renamed when complete. Processes that `torchrun` or `accelerate launch` has started
+    share the reading: each begins with a part of its own, and takes over that of one that has died.
     """
     from datasets import load_from_disk
 
     if not len(dataset):
         raise CorpusError("there is no text to cache.")
-    key = _cache_key(expert, dataset, frame, support, dtype)
-    folder = cache_dir() / "features" / key
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f".{key}.lock"):
-        if not folder.is_dir():
-            rows = _feature_rows(expert, dataset, frame, support, dtype, batch_tokens, progress)
-            _write(rows, folder, expert.unembedding.shape[1], dtype)
+    folder = cache_dir() / "features" / _cache_key(expert, dataset, frame, support, dtype)
+    if not folder.is_dir():
+        encoded = [frame.encode(expert, text) for text in dataset["text"]]
+        batches, (rank, ranks) = list(_batches_by_length(encoded, batch_tokens)), launched()
+
+        def write(batches: Sequence[Sequence[int]], scratch: Path) -> None:
+            rows = _feature_rows(expert, dataset, encoded, batches, frame, support, dtype, progress and rank == 0)
+            _write(rows, scratch, dtype)
+
+        if ranks == 1:
+            _once(folder, partial(write, batches))
+        else:
+            _share_out(folder, write, [batches[part::ranks] for part in range(ranks)], rank)
     return load_from_disk(str(folder))
+
+
+def launched() -> tuple[int, int]:
+    """This process's number and how many there are, as its launcher told it; ``(0, 1)`` for one that stands alone."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def _once(folder: Path, make: Callable[[Path], None]) -> None:
+    """Let one process alone make a folder; it is written beside its place, and there whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = folder.with_name(f".{folder.name}.part")
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if folder.is_dir():
+            return
+        shutil.rmtree(scratch, ignore_errors=True)
+        try:
+            make(scratch)
+            (scratch / "ready").rename(folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _share_out(folder: Path, write: Callable[..., None], shares: Sequence[Sequence[list[int]]], rank: int) -> None:
+    """Each process writes its share, then whichever shares are still nobody's, and one of them joins all."""
+    from datasets import concatenate_datasets, load_from_disk
+
+    parts = [folder.with_name(f"{folder.name}-{part + 1}-of-{len(shares)}") for part in range(len(shares))]
+    for part in [*range(rank, len(shares)), *range(rank)]:
+        if not folder.is_dir():
+            _once(parts[part], partial(write, shares[part]))
+
+    def join(scratch: Path) -> None:
+        turns = [turn for share in shares for turn, batch in enumerate(share) for _ in batch]
+        order = sorted(range(len(turns)), key=turns.__getitem__)  # as one process would have read
+        whole = concatenate_datasets([load_from_disk(str(part)) for part in parts])
+        whole.select(order).save_to_disk(scratch / "ready")
+
+    _once(folder, join)
+    for part in parts:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _cache_key(expert: Expert, dataset: Dataset, frame: Frame, support: Tensor | None, dtype: torch.dtype) -> str:
@@ -143,7 +193,7 @@ def _cache_key(expert: Expert, dataset: Dataset, frame: Frame, support: Tensor |
     return digest.hexdigest()[:20]
 
 
-def _write(rows: Iterator[dict], folder: Path, width: int, dtype: torch.dtype) -> None:
+def _write(rows: Iterator[dict], scratch: Path, dtype: torch.dtype) -> None:
     from datasets import Dataset, Features, List, Value
 
     columns = Features({
@@ -154,33 +204,27 @@ def _write(rows: Iterator[dict], folder: Path, width: int, dtype: torch.dtype) -
         "rest": List(Value("float32")),
         "log_z": List(Value("float32")),
     })  # fmt: skip
-    scratch = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(scratch, ignore_errors=True)
-    try:
-        # the generator holds a model, which datasets cannot hash: the folder's own name is the fingerprint
-        built = Dataset.from_generator(lambda: rows, features=columns, cache_dir=str(scratch / "work"),
-                                       fingerprint=folder.name, writer_batch_size=500)  # fmt: skip
-        built.save_to_disk(str(scratch / "ready"))
-        (scratch / "ready").rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    # the generator holds a model, which datasets cannot hash: the folder's own name is the fingerprint
+    built = Dataset.from_generator(lambda: rows, features=columns, cache_dir=str(scratch / "work"),
+                                   fingerprint=scratch.name.strip("."), writer_batch_size=500)  # fmt: skip
+    built.save_to_disk(str(scratch / "ready"))
 
 
 def _feature_rows(
     expert: Expert,
     dataset: Dataset,
+    encoded: Sequence[Sequence[int]],
+    batches: Sequence[Sequence[int]],
     frame: Frame,
     support: Tensor | None,
     dtype: torch.dtype,
-    batch_tokens: int,
     progress: bool,
 ) -> Iterator[dict]:
     from tqdm.auto import tqdm
 
-    encoded = [frame.encode(expert, text) for text in dataset["text"]]
-    prefix = read_preamble(expert, frame)
-    with tqdm(total=sum(map(len, encoded)), desc="frozen expert reads", unit="token", disable=not progress) as bar:
-        for batch in _batches_by_length(encoded, batch_tokens):
+    prefix, total = read_preamble(expert, frame), sum(len(encoded[row]) for batch in batches for row in batch)
+    with tqdm(total=total, desc="frozen expert reads", unit="token", disable=not progress) as bar:
+        for batch in batches:
             ids = [encoded[row] for row in batch]
             hidden = read_texts(expert, prefix, ids, frame)
             rest, log_z = normalisers(expert, hidden, support)
@@ -205,12 +249,20 @@ def _batches_by_length(encoded: Sequence[Sequence[int]], batch_tokens: int) -> I
 
 @torch.inference_mode()
 def normalisers(expert: Expert, hidden: Tensor, support: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The frozen model's log-mass outside the support and over all tokens, ``[B, T, D]`` to ``[B, T]`` each."""
-    lm_logits = (hidden @ expert.unembedding.T).float()
-    log_z = torch.logsumexp(lm_logits, -1)
-    if support is None:
-        return torch.full_like(log_z, -torch.inf), log_z
-    return torch.logsumexp(lm_logits.index_fill_(-1, support.to(hidden.device), -torch.inf), -1), log_z
+    """The frozen model's log-mass outside the support and over all tokens, ``[B, T, D]`` to ``[B, T]`` each.
+
+    In place and a few rows at a time: V logits a token are the largest thing that is ever made here.
+    """
+    rest, log_z = [], []
+    for rows in hidden.flatten(0, 1).split(AT_ONCE):
+        lm_logits = (rows @ expert.unembedding.T).float()
+        top = lm_logits.amax(-1)
+        shares = lm_logits.sub_(top.unsqueeze(-1)).exp_()
+        log_z.append(shares.sum(-1).log() + top)
+        spoken = slice(None) if support is None else support.to(hidden.device)
+        shares[:, spoken] = 0.0
+        rest.append(shares.sum(-1).log() + top)
+    return torch.cat(rest).view(hidden.shape[:2]), torch.cat(log_z).view(hidden.shape[:2])
 
 
 @torch.inference_mode()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
@@ -82,15 +83,31 @@ def encode_keyword(tokenizer: PreTrainedTokenizerBase, keyword: str) -> tuple[li
         KeywordError: empty, too long, without letters, or more than ``MAX_PIECES`` pieces.
     """
     word = check_keyword(keyword)
-    spellings = tuple(
-        tokenizer(text, add_special_tokens=False)["input_ids"] for text in (f" {word}", word[:1].upper() + word[1:])
-    )
+    spellings = _spell(tokenizer, [word])[0]
     if (most := max(map(len, spellings))) > MAX_PIECES:
         raise KeywordError(
             f"the keyword {word!r} is cut into {most} pieces by this tokenizer, at most {MAX_PIECES} are read; "
             "give a shorter word."
         )
     return spellings
+
+
+def encode_usable(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> dict[str, Spelling | None]:
+    """The same for many words at once; None for what cannot be a keyword."""
+    usable: dict[str, str] = {}
+    for word in words:
+        with suppress(KeywordError):
+            usable[word] = check_keyword(word)
+    spelled = zip(usable, _spell(tokenizer, list(usable.values())), strict=True)
+    return dict.fromkeys(words) | {word: pair for word, pair in spelled if max(map(len, pair)) <= MAX_PIECES}
+
+
+def _spell(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> list[tuple[list[int], list[int]]]:
+    if not words:
+        return []
+    texts = [text for word in words for text in (f" {word}", word[:1].upper() + word[1:])]
+    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return list(zip(ids[::2], ids[1::2], strict=True))
 
 
 def keyword_batch(tokenizer: PreTrainedTokenizerBase, keywords: Sequence[Asked]) -> Tensor:
@@ -116,11 +133,8 @@ def keyword_batch(tokenizer: PreTrainedTokenizerBase, keywords: Sequence[Asked])
 def pad_keywords(encoded: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tensor:
     """Stack already encoded keywords, ``[B, F, K]``."""
     width = max((len(pieces) for pair in encoded for pieces in pair), default=0) or 1
-    ids = torch.full((len(encoded), 2, width), NO_PIECE)
-    for row, pair in enumerate(encoded):
-        for form, pieces in enumerate(pair):
-            ids[row, form, : len(pieces)] = torch.tensor(pieces, dtype=torch.long)
-    return ids
+    filled = [[[*pieces, *[NO_PIECE] * (width - len(pieces))] for pieces in pair] for pair in encoded]
+    return torch.tensor(filled, dtype=torch.long).view(len(encoded), 2, width)
 
 
 def word_continues(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -149,18 +150,22 @@ def repeats_keyword(text: str, keyword: str) -> bool:
     return count_keyword(text, keyword) > 1
 
 
-def paired_seconds(
-    first: Callable[[], Any], second: Callable[[], Any], rounds: int = 5
-) -> tuple[list[float], list[float]]:
-    """Time two things in turn, A B A B …, after one warm-up each, so that a noisy machine is noisy for both."""
-    times: tuple[list[float], list[float]] = ([], [])
-    first(), second()
+def paired_seconds(*calls: Callable[[], Any], rounds: int = 5) -> tuple[list[float], ...]:
+    """Time several things in turn, A B A B …, after one warm-up each, so that a noisy machine is noisy for all."""
+    times: tuple[list[float], ...] = tuple([] for _ in calls)
+    for call in calls:
+        call()
     for _ in range(rounds):
-        for call, kept in zip((first, second), times, strict=True):
+        for call, kept in zip(calls, times, strict=True):
             start = perf_counter()
             call()
             kept.append(perf_counter() - start)
     return times
+
+
+def median_ratio(seconds: Sequence[float], of: Sequence[float]) -> float:
+    """The middle one of the ratios round by round: what is noise to both leaves it alone."""
+    return median([a / b for a, b in zip(seconds, of, strict=True)])
 
 
 def median(values: Sequence[float] | Tensor) -> float:
@@ -174,6 +179,9 @@ def peak_memory_mb() -> float:
     """The most memory this process has held, in MB; NaN on Windows, which does not tell."""
     if platform.system() == "Windows":
         return math.nan
+    status = Path("/proc/self/status")
+    if status.is_file():  # what `resource` says there includes what the process that started this one held
+        return float(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 1024
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -235,10 +235,12 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
             use_cache=past_key_values is not None,
         )
         states = hidden.last_hidden_state
-        lm_logits = F.linear(states, self.expert_info.unembedding).float()
-        log_z = torch.logsumexp(lm_logits, -1)
         position = attention_mask.cumsum(-1) - len(self.frame.preamble_ids)
         position = position.masked_fill(attention_mask == 0, -1)
+        # nobody reads what the expert expects inside the preamble: there V logits a position can be spared
+        read = logits_to_keep and max(logits_to_keep, _columns_of_text(position, states.shape[1]))
+        lm_logits = F.linear(states[:, -read:], self.expert_info.unembedding).float()
+        log_z = F.pad(torch.logsumexp(lm_logits, -1), (states.shape[1] - lm_logits.shape[1], 0))
         heard = Heard(input_ids, states, log_z, context_ids, position, past_key_values)
         terms = Terms.of(keyword_ids, weight, speakers, list(self.auxiliaries), input_ids)
         joint_logits = lm_logits[:, -logits_to_keep:]
@@ -284,3 +286,8 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
         model = cls(kept.expert, kept.auxiliary, kept.frame)
         model.receipt.update(kept.receipt)
         return model
+
+
+def _columns_of_text(position: Tensor, new: int) -> int:
+    """In how many of the last columns, of those that are new, any row's text has begun."""
+    return new if new == 1 else int((position[:, -new:] >= 0).any(0).sum())

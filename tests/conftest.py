@@ -24,7 +24,10 @@ from nbval.plugin import IPyNbCell, IPyNbFile, coalesce_streams
 from .summary import Summary
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from auxlib.auxiliary import AuxiliaryConfig
+    from auxlib.batches import FeatureCollator
     from auxlib.experts import Expert
     from auxlib.features import Frame
     from auxlib.tuned import AuxiliaryTunedLM
@@ -44,6 +47,16 @@ SENTENCES = (
     "We heard a violin in the old street.",
 )
 PREAMBLE = "Sentences:\nThe dog ran.\n"
+KEYWORDS = [
+    ["dog", "postman"],
+    ["violin", "plays"],
+    ["harbour", "narrow street"],
+    ["coat", "absent"],
+    ["lantern", "night"],
+    ["dogs", "cats"],
+    ["bring", "coat"],
+    ["violin"],
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -233,3 +246,29 @@ def real_expert() -> Expert:
     if asset_path("smollm2") is None:
         pytest.skip("needs SmolLM2: python -m auxlib fetch smollm2")
     return load_expert("smollm2")
+
+
+@pytest.fixture(scope="session")
+def features(
+    expert: Expert,
+    frame: Frame,
+    make_tuned: Callable[..., AuxiliaryTunedLM],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Dataset:
+    """The sentences, as the frozen expert has read them."""
+    from datasets import Dataset
+
+    from auxlib.features import cache_features
+
+    rows = [{"text": text, "keywords": words} for text, words in zip(SENTENCES, KEYWORDS, strict=True)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUXLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        support = make_tuned().auxiliary.support
+        return cache_features(expert, Dataset.from_list(rows), frame, support, progress=False)
+
+
+@pytest.fixture
+def make_collator(expert: Expert, frame: Frame) -> Callable[..., FeatureCollator]:
+    from auxlib.batches import FeatureCollator
+
+    return lambda kind=FeatureCollator, **options: kind(expert.tokenizer, frame.preamble_ids[-1], **options)

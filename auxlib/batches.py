@@ -1,0 +1,160 @@
+"""How do rows of the feature cache become a batch?
+
+The cache lies on disk as Arrow, and a row of it is a few slices of mapped memory. They are found by their offsets and
+copied once, into the padded batch; what they say is drawn there too: which condition each row is asked for this time.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from auxlib.keywords import (
+    INSIDE,
+    Chooser,
+    Spelling,
+    choose_keyword,
+    encode_usable,
+    is_spelled_in,
+    pad_keywords,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+IGNORED = -100
+NOTHING: Spelling = ((), ())
+
+
+class FeatureRows(torch.utils.data.Dataset):
+    """The rows of ``cache_features`` as views into the mapped table: nothing is converted, nothing copied.
+
+    Attributes:
+        lengths: tokens of each text.
+    """
+
+    def __init__(self, features: Dataset) -> None:
+        table = features.with_format("arrow")[:]
+        self.columns = {name: _Lists(table[name]) for name in ("token_ids", "hidden", "rest", "log_z")}
+        self.keywords = table["keywords"]
+        self.lengths = self.columns["token_ids"].lengths()
+
+    def __len__(self) -> int:
+        return len(self.keywords)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        views = {name: column[row] for name, column in self.columns.items()}
+        return views | {"keywords": self.keywords[row].as_py()}
+
+
+class _Lists:
+    """A column of lists of numbers: where each one lies."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self.values = [chunk.values.to_numpy() for chunk in column.chunks]
+        self.offsets = [chunk.offsets.to_numpy() for chunk in column.chunks]
+        self.starts = np.cumsum([0, *(len(offsets) - 1 for offsets in self.offsets)])
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        chunk = int(np.searchsorted(self.starts, row, side="right")) - 1
+        first, last = self.offsets[chunk][row - self.starts[chunk] :][:2]
+        return self.values[chunk][first:last]
+
+    def lengths(self) -> list[int]:
+        return np.concatenate([np.diff(offsets) for offsets in self.offsets]).tolist()
+
+
+class FeatureCollator:
+    """Rows of the feature cache to one padded batch, with a condition drawn anew for each row.
+
+    Args:
+        tokenizer: the expert's.
+        opening_id: the last token before the text.
+        drop: share of rows whose condition is left out, so that one auxiliary also learns the unconditional task.
+        foreign: share of rows that are asked for another row's word, and only teach that they cannot end without it.
+        most: rows are asked for up to so many of their words; how many is drawn evenly.
+        spelled: False where keywords are labels, such as "short", which no text needs to hold.
+        chooser: which of a row's keywords is asked for. Only those that the keyword automaton would find in the row are
+            offered: a word in quotes or in unusual capitals would teach that a text may end without its keyword.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        opening_id: int,
+        drop: float = 0.1,
+        foreign: float = 0.0,
+        chooser: Chooser = choose_keyword,
+        seed: int = 0,
+        most: int = 1,
+        spelled: bool = True,
+    ) -> None:
+        self.opening_id, self.drop, self.foreign, self.chooser = opening_id, drop, foreign, chooser
+        self.most, self.spelled = most, spelled
+        self.draw = random.Random(seed)
+        self.tokenizer = tokenizer
+        self.spellings: dict[str, Spelling | None] = {}  # None for what cannot be a keyword
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """``token_ids``, ``targets``, ``rest``, ``log_z`` ``[B, T]``; ``hidden [B, T, D]``; ``keyword_ids [B, F, K]``
+        (``[B, N, F, K]`` if several are asked for); ``censored [B]``, True for rows asked for a foreign word."""
+        keywords, censored = self._conditions(rows)
+        texts = [np.asarray(row["token_ids"]) for row in rows]
+        read = [np.concatenate([[self.opening_id], text[:-1]]) for text in texts]
+        hidden = [np.asarray(row["hidden"]).reshape(len(text), -1) for row, text in zip(rows, texts, strict=True)]
+        return {
+            "token_ids": _padded(read, np.int64, self.opening_id),
+            "targets": _padded(texts, np.int64, IGNORED),
+            "hidden": _padded(hidden),
+            "rest": _padded([np.asarray(row["rest"]) for row in rows]),
+            "log_z": _padded([np.asarray(row["log_z"]) for row in rows]),
+            "keyword_ids": self._stacked(keywords),
+            "censored": torch.tensor(censored),
+        }
+
+    def _conditions(self, rows: Sequence[dict[str, Any]]) -> tuple[list[list[Spelling]], list[bool]]:
+        """The conditions of each row: its own words, none, or one of its neighbour's in the place of an own one."""
+        texts = [np.asarray(row["token_ids"]).tolist() for row in rows]
+        new = {word: None for row in rows for word in row["keywords"] if word not in self.spellings}
+        self.spellings |= encode_usable(self.tokenizer, list(new))
+        own = [self._own(row["keywords"], ids) for row, ids in zip(rows, texts, strict=True)]
+        keywords, censored = [], []
+        for i, ids in enumerate(texts):
+            other = own[i - 1][0]
+            swap = self.draw.random() < self.foreign and bool(other[INSIDE]) and not is_spelled_in(ids, other)
+            drop = not swap and self.draw.random() < self.drop
+            keywords.append([*own[i][1:], other] if swap else [NOTHING] if drop else own[i])
+            censored.append(swap)
+        return keywords, censored
+
+    def _own(self, keywords: Sequence[str], ids: Sequence[int]) -> list[Spelling]:
+        """The pieces of one or more of a row's own keywords; nothing when none of them is spelled out as pieces."""
+        usable = [pair for word in keywords if (pair := self.spellings[word])]
+        spelled = [pair for pair in usable if is_spelled_in(ids, pair)] if self.spelled else usable
+        chosen: list[Spelling] = []
+        for _ in range(self.draw.randint(1, self.most) if self.most > 1 else 1):
+            if (one := self.chooser([pair for pair in spelled if pair not in chosen], self.draw)) is not None:
+                chosen.append(one)
+        return chosen or [NOTHING]
+
+    def _stacked(self, keywords: Sequence[Sequence[Spelling]]) -> Tensor:
+        if self.most == 1:
+            return pad_keywords([row[0] for row in keywords])
+        filled = [pair for row in keywords for pair in [*row, *[NOTHING] * (self.most - len(row))]]
+        return pad_keywords(filled).unflatten(0, (len(keywords), self.most))
+
+
+def _padded(values: Sequence[np.ndarray], dtype: Any = None, fill: float = 0) -> Tensor:
+    """Arrays of different lengths side by side, ``[B, T, …]``."""
+    longest = max(map(len, values))
+    out = np.full((len(values), longest, *values[0].shape[1:]), fill, dtype or values[0].dtype)
+    for row, value in zip(out, values, strict=True):
+        row[: len(value)] = value
+    return torch.from_numpy(out)
