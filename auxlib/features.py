@@ -139,7 +139,7 @@ def cache_features(
         if ranks == 1:
             _once(folder, partial(write, batches))
         else:
-            _share_out(folder, write, [batches[part::ranks] for part in range(ranks)], rank)
+            _share_out(folder, write, [batches[part::ranks] for part in range(min(ranks, len(batches)))], rank)
     return load_from_disk(str(folder))
 
 
@@ -168,7 +168,8 @@ def _share_out(folder: Path, write: Callable[..., None], shares: Sequence[Sequen
     from datasets import concatenate_datasets, load_from_disk
 
     parts = [folder.with_name(f"{folder.name}-{part + 1}-of-{len(shares)}") for part in range(len(shares))]
-    for part in [*range(rank, len(shares)), *range(rank)]:
+    for turn in range(len(shares)):
+        part = (rank + turn) % len(shares)
         if not folder.is_dir():
             _once(parts[part], partial(write, shares[part]))
 

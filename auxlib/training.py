@@ -127,7 +127,8 @@ def train_auxiliary(
     """Train in place with ``transformers.Trainer``: AdamW, short warm-up, cosine to zero, gradients clipped at one.
 
     Started by ``accelerate launch`` or ``torchrun`` it trains on all processes. One of them makes the batches and deals
-    them out in equal parts, so that any number of processes takes the steps that one would take.
+    them out in equal parts, so that any number of processes takes the steps that one would take; only a last batch that
+    does not divide evenly is filled up with rows of the first.
 
     Args:
         loss: the auxiliary and what scores it.
@@ -178,7 +179,7 @@ def _trainer(
         "lr_scheduler_type": "cosine", "warmup_steps": min(100, steps // 10), "adam_beta2": 0.98,
         "weight_decay": 0.01, "max_grad_norm": 1.0, "remove_unused_columns": False, "save_strategy": "epoch",
         "save_total_limit": 2, "logging_steps": max(1, steps // 40), "report_to": "none",
-        "use_cpu": on_cpu,
+        "use_cpu": on_cpu, "ddp_find_unused_parameters": not loss.auxiliary.config.copy_head,
         "accelerator_config": {"split_batches": True, "dispatch_batches": True},
     }  # fmt: skip
     rows = FeatureRows(features)

@@ -110,12 +110,13 @@ def test_what_one_process_began_is_finished_by_two(alone: Any, launch: Launch, t
     assert launch(2, tmp_path, resume=True, weights=5) == pytest.approx(alone[0], abs=1e-5)
 
 
+@pytest.mark.parametrize(("rank", "processes"), [(1, 3), (30, 40)], ids=["three", "more than batches"])
 def test_a_share_whose_reader_died_is_read_by_the_others(
-    alone: Any, job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    alone: Any, job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int, processes: int
 ) -> None:
     monkeypatch.setenv("AUXLIB_CACHE", str(tmp_path / "cache"))
-    for name, value in {"RANK": "1", "WORLD_SIZE": "3"}.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("RANK", str(rank))
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
     _, features, _ = launched.prepare(job)
     assert features.to_list() == load_from_disk(str(caches(alone[1])[0])).to_list()
     assert len(caches(tmp_path)) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -52,7 +53,12 @@ def cached_epoch(stuff: Material, folder: Path) -> None:
 
 
 def first_epoch(stuff: Material, folder: Path) -> None:
-    """The same, after the frozen model has read the sentences; what it leaves is thrown away before."""
+    """The same, after the frozen model has read the sentences."""
+    cached_epoch(unread(stuff)(), folder)
+
+
+def unread(stuff: Material) -> Callable[[], Material]:
+    """Throw away what the frozen model has left of its reading; returns what will have to read all again."""
     for part in (stuff.train, stuff.dev):
-        shutil.rmtree(Path(part.cache_files[0]["filename"]).parent)
-    cached_epoch(material(stuff.recipe, stuff.expert, progress=False, corpus=stuff.corpus), folder)
+        shutil.rmtree(Path(part.cache_files[0]["filename"]).parent, ignore_errors=True)
+    return lambda: material(stuff.recipe, stuff.expert, progress=False, corpus=stuff.corpus)
