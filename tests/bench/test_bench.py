@@ -104,6 +104,7 @@ def watched(watch: Watch, steps: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """At which step a training would stop that lets it watch."""
     monkeypatch.setattr(reach, "perf_counter", Clock())
     monkeypatch.setattr(reach, "FIRST", 3.0)
+    monkeypatch.setattr(reach, "GROWTH", 1.25)
     state, control = SimpleNamespace(global_step=0, max_steps=steps), SimpleNamespace(should_training_stop=False)
     watch.on_train_begin(None, state, control)
     for state.global_step in range(1, steps + 1):
