@@ -157,10 +157,18 @@ def paired_seconds(*calls: Callable[[], Any], rounds: int = 5) -> tuple[list[flo
         call()
     for _ in range(rounds):
         for call, kept in zip(calls, times, strict=True):
+            _wait_for_gpu()
             start = perf_counter()
             call()
+            _wait_for_gpu()
             kept.append(perf_counter() - start)
     return times
+
+
+def _wait_for_gpu() -> None:
+    """A GPU goes on when its orders are given; without waiting a clock would read how long it took to give them."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def median_ratio(seconds: Sequence[float], of: Sequence[float]) -> float:

@@ -7,15 +7,12 @@ moves so many bytes a second. It can do both at once, so that the slower of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter
-from typing import Any
 
 import torch
 from torch import nn
 
-from auxlib.metrics import median
+from auxlib.metrics import median, paired_seconds
 
 
 @dataclass(frozen=True)
@@ -58,22 +55,5 @@ def measure_peak(device: torch.device | str = "cpu", dtype: torch.dtype = torch.
     side = 2048 if torch.device(device).type == "cpu" else 8192
     square = torch.randn(side, side, device=device, dtype=dtype)
     tall = torch.randn(16 * side, side, device=device, dtype=dtype)  # larger than any cache
-    product, single = (_seconds(work, rounds) for work in (lambda: square @ square, lambda: tall @ square[0]))
+    product, single = map(median, paired_seconds(lambda: square @ square, lambda: tall @ square[0], rounds=rounds))
     return Peak(2.0 * side**3 / product, tall.nbytes / single)
-
-
-def _seconds(work: Callable[[], Any], rounds: int) -> float:
-    times = []
-    for _ in range(rounds + 1):  # the first one warms up
-        wait_for_gpu()
-        start = perf_counter()
-        work()
-        wait_for_gpu()
-        times.append(perf_counter() - start)
-    return median(times[1:])
-
-
-def wait_for_gpu() -> None:
-    """Let a GPU finish what it was given, or a clock would read the time of giving."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()

@@ -39,6 +39,7 @@ def prefix_figures(rounds: int = 1) -> dict[str, Any]:
     It is the same sum of the same models, decoded as the code of DExperts (Liu et al. 2021) decodes: without a cache.
     One row, for which it does best: with more rows it has more to read, and a cached step hardly more.
     """
-    calls = (writing(shipped(), "lantern", 1, LONG, use_cache=cached) for cached in (True, False))
+    model = shipped()
+    calls = (writing(model, "lantern", 1, LONG, use_cache=cached) for cached in (True, False))
     ours, rule = paired_seconds(*calls, rounds=rounds)
     return {f"prefix_speedup_{LONG}": median_ratio(rule, ours)}
