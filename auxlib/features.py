@@ -223,6 +223,7 @@ def _feature_rows(
 ) -> Iterator[dict]:
     from tqdm.auto import tqdm
 
+    source = dataset.select_columns(["text", "keywords"])
     prefix, total = read_preamble(expert, frame), sum(len(encoded[row]) for batch in batches for row in batch)
     with tqdm(total=total, desc="frozen expert reads", unit="token", disable=not progress) as bar:
         for batch in batches:
@@ -231,8 +232,8 @@ def _feature_rows(
             rest, log_z = normalisers(expert, hidden, support)
             for i, (row, tokens) in enumerate(zip(batch, ids, strict=True)):
                 kept = hidden[i, : len(tokens)].to("cpu", dtype).flatten()
-                yield {"text": dataset[row]["text"], "keywords": dataset[row]["keywords"], "token_ids": tokens,
-                       "hidden": kept.numpy(), "rest": rest[i, : len(tokens)].cpu().numpy(),
+                yield {**source[row], "token_ids": tokens, "hidden": kept.numpy(),
+                       "rest": rest[i, : len(tokens)].cpu().numpy(),
                        "log_z": log_z[i, : len(tokens)].cpu().numpy()}  # fmt: skip
             bar.update(sum(map(len, ids)))
 
