@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,7 @@ class Expert:
         """The output matrix W, ``[V, D]``: ``lm_logits = hidden @ W.T``."""
         return self.model.get_output_embeddings().weight
 
-    @property
+    @cached_property
     def end_of_text_id(self) -> int:
         """The token that opens and closes a plain text, which instruct models keep beside their chat marks."""
         return self.tokenizer.get_vocab().get("<|endoftext|>", self.tokenizer.eos_token_id)

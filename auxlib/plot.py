@@ -104,6 +104,7 @@ def curves(
     title: str,
     levels: Mapping[str, float] | None = None,
     log_x: bool = False,
+    log_y: bool = False,
     bands: Mapping[str, tuple[Numbers, Numbers, Numbers]] | None = None,
 ) -> Picture:
     """Lines over a common x axis: ``lines[name] = (x, y)``; ``levels`` are named horizontal lines, such as a bound.
@@ -124,6 +125,8 @@ def curves(
             axes[0].set_xscale("log")
         elif all(value.is_integer() for x, _ in points.values() for value in x):
             axes[0].locator_params("x", integer=True)
+        if log_y:
+            axes[0].set_yscale("log")
         _label(axes[0], xlabel, ylabel, legend=1 < len(points) + len(levels) <= FEW)
         if len(points) + len(levels) > FEW:
             _legend_below(axes[0])

@@ -51,6 +51,16 @@ def test_lm_logits_are_hidden_states_times_the_unembedding(expert: Expert) -> No
     assert expert.end_of_text_id == 0
 
 
+def test_the_vocabulary_is_listed_once_and_not_for_every_text(
+    make_expert: Callable[..., Expert], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expert, asked = make_expert(seed=3), []
+    listed = type(expert.tokenizer).get_vocab
+    monkeypatch.setattr(type(expert.tokenizer), "get_vocab", lambda self: asked.append(1) or listed(self))
+    assert [expert.end_of_text_id for _ in range(3)] == [0, 0, 0]
+    assert len(asked) == 1
+
+
 def test_a_folder_gives_the_same_expert_frozen(expert: Expert, tmp_path: Path) -> None:
     expert.model.save_pretrained(tmp_path)
     expert.tokenizer.save_pretrained(tmp_path)

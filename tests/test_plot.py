@@ -26,6 +26,7 @@ def draw(name: str, bump: float = 0.0) -> plot.Picture:
         "bars": lambda: plot.bars({"product": [0.2, 0.8 + bump], "mixture": [0.5, 0.5]}, ["a", "b"], "Sharper"),
         "curves": lambda: plot.curves(lines, "step", "loss (nats)", "Loss falls", levels={"entropy": 0.5}),
         "log": lambda: plot.curves({"p": (GRID + 1, y)}, "FLOPs", "loss (nats)", "Loss falls", log_x=True),
+        "log-log": lambda: plot.curves({"p": (GRID + 1, y + 1)}, "FLOPs", "GFLOP/s", "A roof", log_x=True, log_y=True),
         "dial": lambda: plot.dial(GRID, {"accuracy": y, "drift (nats)": GRID**2}, "Accuracy saturates"),
         "heat": lambda: plot.heat(torch.stack([y, y]), ["u", "v"], [f"{x:.2f}" for x in GRID], "Rows agree", "x", "y"),
         "histogram": lambda: plot.histogram(y, "score (nats)", "Scores pile up"),
@@ -34,7 +35,7 @@ def draw(name: str, bump: float = 0.0) -> plot.Picture:
     return kinds[name]()
 
 
-KINDS = ["bars", "curves", "log", "dial", "heat", "histogram", "sheet"]
+KINDS = ["bars", "curves", "log", "log-log", "dial", "heat", "histogram", "sheet"]
 
 
 @pytest.mark.parametrize("name", KINDS)

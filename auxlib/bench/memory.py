@@ -10,17 +10,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from auxlib.bench.peers import peer_trainer
-from auxlib.bench.train import cached_epoch
+from auxlib.bench.train import SENTENCES, cached_epoch
 from auxlib.features import Frame
 from auxlib.metrics import peak_memory_mb
 from auxlib.recipes import Recipe, material
 from auxlib.rivals.tune import all_weights, lora
 
-SENTENCES = 96
-
 
 def memory_figures(sentences: int = SENTENCES) -> dict[str, float | dict[str, float]]:
-    """Peak megabytes of whole processes, and the ratios of what comes on top of an interpreter with its libraries."""
+    """Peak megabytes of whole processes, and the ratios of what comes on top of an interpreter with its libraries.
+
+    Over the sentences whose epochs are timed: fewer would have fewer long ones, and a peak is made by the longest.
+    """
     recipe = Recipe(sentences=sentences)
     material(recipe, progress=False)  # the cache is filled before, by this process
     works = {"nothing": _nothing, "auxiliary": _auxiliary, "LoRA": _lora, "full": _full}

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from auxlib.bench import table as bench
 from auxlib.claim.results import AGAIN, read_claim
 from auxlib.claim.results import RESULTS as RESULTS_OF_CLAIM
 from auxlib.claim.table import as_markdown, conclusion, rows
@@ -32,7 +33,8 @@ def render(course: Course) -> str:
     """The README as it should be."""
     text = path_of(course).read_text(encoding="utf-8")
     blocks = {"map": _map(course), "checks": _checks(course.root), "claim": _claim(course.root)}
-    blocks |= {"rivals": _rivals(course.root), "control": _control(course.root)} | _recorded(course.root)
+    blocks |= {"rivals": _rivals(course.root), "control": _control(course.root), "speed": _speed(course.root)}
+    blocks |= _recorded(course.root)
     for name, block in blocks.items():
         pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
         text, found = pattern.subn(lambda marks, block=block: marks[1] + block + marks[2], text)
@@ -114,6 +116,15 @@ def _control(root: Path) -> str:
         return f"Not recorded yet: `{AGAIN_CONTROL}` measures it.\n"
     tables = as_markdown(storyland_rows(found)), as_markdown(real_rows(found))
     return f"Storyland:\n\n{tables[0]}\nSmolLM2:\n\n{tables[1]}\nMeasured by `{AGAIN_CONTROL}`: {_machine(found)}.\n"
+
+
+def _speed(root: Path) -> str:
+    """What it costs beside others, and what was to be reached."""
+    found = bench.read_bench(root)
+    if found is None:
+        return f"Not recorded yet: `{bench.AGAIN}` measures it.\n"
+    where = f"{found['machine']['cpu']}, {found['machine']['cores']} cores, torch {found['versions']['torch']}"
+    return f"{as_markdown(bench.rows(found))}\nMeasured by `{bench.AGAIN}`: {where}.\n"
 
 
 def _machine(found: Mapping[str, Any]) -> str:

@@ -674,5 +674,5 @@ for first, second, text in found["strangers_joint"]["examples"][:12]:
 # ## Onward
 #
 # What all this costs to train and to decode, and how near to the frozen model's own speed one can come, is the subject
-# of notebook 09, *To the GPU* (to come). If a steered model of your own does what it should not, [Debug
+# of [To the GPU](09_to_the_gpu.ipynb). If a steered model of your own does what it should not, [Debug
 # me](12_debug_me.ipynb) has the instruments.
