@@ -12,11 +12,11 @@ from auxlib.bench.decode import decode_figures, prefix_figures
 from auxlib.bench.memory import memory_figures
 from auxlib.bench.reach import reach_figures
 from auxlib.bench.storyland import storyland_figures
+from auxlib.bench.table import RESULTS
 from auxlib.bench.train import epoch_figures
 from auxlib.metrics import machine, versions
 from auxlib.trials import write_whole
 
-RESULTS = Path("data/results/full/bench.json")
 Figures = dict[str, Any]
 PARTS: dict[str, Callable[[], Figures]] = {
     "decode": lambda: decode_figures() | prefix_figures(),

@@ -319,7 +319,7 @@ for rows in (1, 8):
 # more *seconds*, at the floor of a machine with 132 GFLOP and 20 GB a second?
 
 # %% tags=["nbval-check-output"]
-two_cores = Peak(132e9, 20e9)  # of the recorded runs
+two_cores = Peak(132e9, 20e9)  # the best that was seen of the two cores of the recorded runs
 lengths = range(context, context + 256)
 kept = [Work(*token_work(config, 1, length, 4)) for length in lengths]
 anew = [Work(token_work(config, length, length // 2, 4)[0], token_work(config, 1, length, 4)[1]) for length in lengths]
@@ -702,7 +702,7 @@ for forgotten in (None, "model", "optimiser", "schedule", "draw"):
 #
 # What changes on a GPU? Two numbers of the machine, and nothing else. So we can say beforehand what it will be good
 # for, from its data sheet: an A100 multiplies 312 TFLOP a second in bfloat16 and moves 2 TB; an H200 989 TFLOP and
-# 4.8<!-- NVIDIA H200 … TB/s --> TB. Beside them the two cores of the recorded runs.
+# 4.8<!-- NVIDIA H200 … TB/s --> TB. Beside them the two cores at their best.
 #
 # **Before you look**: how many rows does each need until operations bind, at a context of 64? Remember that each row
 # brings a cache of its own.
