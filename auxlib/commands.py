@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from auxlib.assets import data_dir
 from auxlib.errors import CourseError
-from auxlib.features import launched
+from auxlib.once import launched
 from auxlib.recipes import (
     QUICK,
     RECIPES,

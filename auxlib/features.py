@@ -14,22 +14,18 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from auxlib.assets import cache_dir
 from auxlib.errors import CorpusError
 from auxlib.experts import Expert
+from auxlib.once import Batches, by_length, launched, table_once
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -119,69 +115,27 @@ def cache_features(
         its end, ``[T]``), ``hidden`` (``[T * D]``, the state that predicts each of those tokens), ``rest`` (``[T]``,
         ``log Σ_{v∉S} exp(lm_logits_v)``, ``-inf`` for the whole vocabulary) and ``log_z`` (``[T]``, over all tokens).
 
-    The folder's name is a hash of everything the numbers depend on, so a second call finds the first one's work. It
-    is written beside its place and renamed when complete. Processes that `torchrun` or `accelerate launch` has started
-    share the reading: each begins with a part of its own, and takes over that of one that has died.
+    The folder's name is a hash of everything the numbers depend on, and it is read once (`once.py`).
     """
-    from datasets import load_from_disk
+    from datasets import Features, List, Value
 
     if not len(dataset):
         raise CorpusError("there is no text to cache.")
+    encoded = [frame.encode(expert, text) for text in dataset["text"]]
+    columns = Features({
+        "text": Value("string"),
+        "keywords": List(Value("string")),
+        "token_ids": List(Value("int32")),
+        "hidden": List(Value(str(dtype).removeprefix("torch."))),
+        "rest": List(Value("float32")),
+        "log_z": List(Value("float32")),
+    })  # fmt: skip
+
+    def read(batches: Batches) -> Iterator[dict]:
+        return _feature_rows(expert, dataset, encoded, batches, frame, support, dtype, progress)
+
     folder = cache_dir() / "features" / _cache_key(expert, dataset, frame, support, dtype)
-    if not folder.is_dir():
-        encoded = [frame.encode(expert, text) for text in dataset["text"]]
-        batches, (rank, ranks) = list(_batches_by_length(encoded, batch_tokens)), launched()
-
-        def write(batches: Sequence[Sequence[int]], scratch: Path) -> None:
-            rows = _feature_rows(expert, dataset, encoded, batches, frame, support, dtype, progress and rank == 0)
-            _write(rows, scratch, dtype)
-
-        if ranks == 1:
-            _once(folder, partial(write, batches))
-        else:
-            _share_out(folder, write, [batches[part::ranks] for part in range(min(ranks, len(batches)))], rank)
-    return load_from_disk(str(folder))
-
-
-def launched() -> tuple[int, int]:
-    """This process's number and how many there are, as its launcher told it; ``(0, 1)`` for one that stands alone."""
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-
-
-def _once(folder: Path, make: Callable[[Path], None]) -> None:
-    """Let one process alone make a folder; it is written beside its place, and there whole or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = folder.with_name(f".{folder.name}.part")
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if folder.is_dir():
-            return
-        shutil.rmtree(scratch, ignore_errors=True)
-        try:
-            make(scratch)
-            (scratch / "ready").rename(folder)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _share_out(folder: Path, write: Callable[..., None], shares: Sequence[Sequence[list[int]]], rank: int) -> None:
-    """Each process writes its share, then whichever shares are still nobody's, and one of them joins all."""
-    from datasets import concatenate_datasets, load_from_disk
-
-    parts = [folder.with_name(f"{folder.name}-{part + 1}-of-{len(shares)}") for part in range(len(shares))]
-    for turn in range(len(shares)):
-        part = (rank + turn) % len(shares)
-        if not folder.is_dir():
-            _once(parts[part], partial(write, shares[part]))
-
-    def join(scratch: Path) -> None:
-        turns = [turn for share in shares for turn, batch in enumerate(share) for _ in batch]
-        order = sorted(range(len(turns)), key=turns.__getitem__)  # as one process would have read
-        whole = concatenate_datasets([load_from_disk(str(part)) for part in parts])
-        whole.select(order).save_to_disk(scratch / "ready")
-
-    _once(folder, join)
-    for part in parts:
-        shutil.rmtree(part, ignore_errors=True)
+    return table_once(folder, columns, list(by_length(encoded, batch_tokens)), read)
 
 
 def _cache_key(expert: Expert, dataset: Dataset, frame: Frame, support: Tensor | None, dtype: torch.dtype) -> str:
@@ -194,28 +148,11 @@ def _cache_key(expert: Expert, dataset: Dataset, frame: Frame, support: Tensor |
     return digest.hexdigest()[:20]
 
 
-def _write(rows: Iterator[dict], scratch: Path, dtype: torch.dtype) -> None:
-    from datasets import Dataset, Features, List, Value
-
-    columns = Features({
-        "text": Value("string"),
-        "keywords": List(Value("string")),
-        "token_ids": List(Value("int32")),
-        "hidden": List(Value(str(dtype).removeprefix("torch."))),
-        "rest": List(Value("float32")),
-        "log_z": List(Value("float32")),
-    })  # fmt: skip
-    # the generator holds a model, which datasets cannot hash: the folder's own name is the fingerprint
-    built = Dataset.from_generator(lambda: rows, features=columns, cache_dir=str(scratch / "work"),
-                                   fingerprint=scratch.name.strip("."), writer_batch_size=500)  # fmt: skip
-    built.save_to_disk(str(scratch / "ready"))
-
-
 def _feature_rows(
     expert: Expert,
     dataset: Dataset,
     encoded: Sequence[Sequence[int]],
-    batches: Sequence[Sequence[int]],
+    batches: Batches,
     frame: Frame,
     support: Tensor | None,
     dtype: torch.dtype,
@@ -225,7 +162,7 @@ def _feature_rows(
 
     source = dataset.select_columns(["text", "keywords"])
     prefix, total = read_preamble(expert, frame), sum(len(encoded[row]) for batch in batches for row in batch)
-    with tqdm(total=total, desc="frozen expert reads", unit="token", disable=not progress) as bar:
+    with tqdm(total=total, desc="frozen expert reads", unit="token", disable=not progress or launched()[0] > 0) as bar:
         for batch in batches:
             ids = [encoded[row] for row in batch]
             hidden = read_texts(expert, prefix, ids, frame)
@@ -236,17 +173,6 @@ def _feature_rows(
                        "rest": rest[i, : len(tokens)].cpu().numpy(),
                        "log_z": log_z[i, : len(tokens)].cpu().numpy()}  # fmt: skip
             bar.update(sum(map(len, ids)))
-
-
-def _batches_by_length(encoded: Sequence[Sequence[int]], batch_tokens: int) -> Iterator[list[int]]:
-    """Row numbers grouped so that texts of about one length share a batch: little is spent on padding."""
-    batch: list[int] = []
-    for row in sorted(range(len(encoded)), key=lambda row: len(encoded[row])):
-        if batch and len(encoded[row]) * (len(batch) + 1) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(row)
-    yield batch
 
 
 @torch.inference_mode()
