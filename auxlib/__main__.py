@@ -45,7 +45,9 @@ def _course_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     run.add_argument("--profile", default="quick", help="quick (default), full or gpu")
     run.add_argument("--jobs", type=_positive, default=2, help="notebooks, or trials, at the same time (default 2)")
     run.add_argument(
-        "--experiment", choices=("claim", "rivals", "generation"), help="run this instead, and record it: an hour"
+        "--experiment",
+        choices=("claim", "rivals", "generation", "ytuning"),
+        help="run this instead, and record it: an hour",
     )
     run.add_argument("--seed", type=int, choices=range(5), help="only one seed of the claim, nothing is recorded")
     run.add_argument("--threads", type=_positive, help="threads per notebook; the cores are shared out by default")

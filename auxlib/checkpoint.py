@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel
 from auxlib.errors import CheckpointError
@@ -18,6 +20,7 @@ from auxlib.experts import Expert, load_expert, require_same_expert
 from auxlib.features import Frame
 
 WEIGHTS, SETTINGS = "auxiliary.safetensors", "auxiliary.json"
+NEEDED = ("auxiliary", "expert.fingerprint", "expert.reference", "frame.preamble_ids.0", "frame.end_id", "receipt")
 
 
 @dataclass(frozen=True)
@@ -35,24 +38,14 @@ class Kept:
     receipt: dict[str, Any] = field(default_factory=dict)
 
     def save(self, folder: str | Path) -> None:
-        """Write both files, weights in bfloat16, each whole or not at all."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = {name: value.detach().to("cpu").contiguous() for name, value in self.auxiliary.state_dict().items()}
-        half = {
-            name: value.to(torch.bfloat16) if value.is_floating_point() else value for name, value in weights.items()
-        }
-        save_file(half, folder / f"{WEIGHTS}.part")
+        """Write both files."""
         settings = {
             "auxiliary": self.auxiliary.config.as_dict(),
             "expert": {"reference": self.expert.reference, "fingerprint": self.expert.fingerprint},
             "frame": {"preamble_ids": list(self.frame.preamble_ids), "end_id": self.frame.end_id},
             "receipt": self.receipt,
         }
-        described = json.dumps(settings, indent=1, ensure_ascii=False) + "\n"
-        (folder / f"{SETTINGS}.part").write_text(described, encoding="utf-8")
-        for name in (WEIGHTS, SETTINGS):
-            (folder / f"{name}.part").replace(folder / name)
+        write_files(folder, "auxiliary", self.auxiliary, settings)
 
     @classmethod
     def load(cls, folder: str | Path, expert: Expert | None = None, swap: bool = False) -> Kept:
@@ -67,7 +60,7 @@ class Kept:
             CheckpointError: a file is missing, truncated or not an auxiliary.
             ExpertMismatch: the expert is not the one the auxiliary was trained beside, and no swap was asked for.
         """
-        settings, weights = _read(Path(folder))
+        settings, weights = read_files(folder, "auxiliary", *NEEDED)
         expert = expert or load_expert(settings["expert"]["reference"])
         known, receipt = settings["expert"]["fingerprint"], settings["receipt"]
         if swap and known != expert.fingerprint:
@@ -86,25 +79,41 @@ class Kept:
         return cls(auxiliary.float().to(expert.model.device).eval(), expert, frame, receipt)
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def write_files(folder: str | Path, kind: str, module: nn.Module, settings: Mapping[str, Any]) -> None:
+    """Write ``<kind>.safetensors``, weights in bfloat16, and ``<kind>.json``; each whole or not at all."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.detach().to("cpu").contiguous() for name, value in module.state_dict().items()}
+    half = {name: value.to(torch.bfloat16) if value.is_floating_point() else value for name, value in weights.items()}
+    described = json.dumps(settings, indent=1, ensure_ascii=False) + "\n"
+    save_file(half, folder / f"{kind}.safetensors.part")
+    (folder / f"{kind}.json.part").write_text(described, encoding="utf-8")
+    for name in (f"{kind}.safetensors", f"{kind}.json"):
+        (folder / f"{name}.part").replace(folder / name)
+
+
+def read_files(folder: str | Path, kind: str, *needed: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read both files.
+
+    Args:
+        needed: names that the settings must hold, one below another with a point between them.
+
+    Raises:
+        CheckpointError: a file is missing, or it is damaged.
+    """
+    folder = Path(folder)
     try:
-        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        weights = load_file(folder / WEIGHTS)
-        _ = (
-            settings["auxiliary"],
-            settings["expert"]["fingerprint"],
-            settings["expert"]["reference"],
-            settings["frame"]["preamble_ids"][0],
-            settings["frame"]["end_id"],
-            settings["receipt"],
-        )
+        settings = json.loads((folder / f"{kind}.json").read_text(encoding="utf-8"))
+        weights = load_file(folder / f"{kind}.safetensors")
+        for name in needed:
+            reduce(lambda found, key: found[int(key) if key.isdigit() else key], name.split("."), settings)
     except FileNotFoundError as error:
         raise CheckpointError(
-            f"{folder} holds no auxiliary: {Path(error.filename or folder).name} is missing. "
-            f"Expected {SETTINGS} and {WEIGHTS}, as written by save_pretrained."
+            f"{folder} holds no {kind}: {Path(error.filename or folder).name} is missing. "
+            f"Expected {kind}.json and {kind}.safetensors."
         ) from error
     except (SafetensorError, json.JSONDecodeError, LookupError, TypeError, UnicodeDecodeError) as error:
         raise CheckpointError(
-            f"the auxiliary in {folder} is damaged or truncated ({error}); get a fresh copy or train it again."
+            f"the {kind} in {folder} is damaged or truncated ({error}); get a fresh copy or train it again."
         ) from error
     return settings, weights

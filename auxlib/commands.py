@@ -177,7 +177,7 @@ def bench_command(args: Namespace) -> int:
 
 def experiment_command(args: Namespace) -> int:
     """Run an experiment, whole, and record it; of the claim also one seed, and compare with what was recorded."""
-    works = {"claim": _claim, "rivals": _rivals, "generation": _generation}
+    works = {"claim": _claim, "rivals": _rivals, "generation": _generation, "ytuning": _ytuning}
     if args.seed is not None and args.experiment != "claim":
         raise CourseError(f"the experiment {args.experiment!r} is run whole: --seed goes with --experiment claim.")
     return works[args.experiment](args)
@@ -209,6 +209,21 @@ def _generation(args: Namespace) -> int:
     write_whole(root / RESULTS, found)
     for rows in filter(None, (storyland_rows(found), real_rows(found))):
         print(as_markdown(rows))
+    return int(bool(found["failed"]))
+
+
+def _ytuning(args: Namespace) -> int:
+    from auxlib.claim.table import as_markdown
+    from auxlib.labels.experiment import TASKS, maker, run_experiment
+    from auxlib.labels.report import assemble
+    from auxlib.labels.table import RESULTS, asked_rows, rows, use_rows
+
+    root = data_dir().parent
+    records, spent = run_experiment(root / "build" / "ytuning", jobs=args.jobs)
+    found = assemble(records) | {"made_by": maker(TASKS), "seconds": round(spent)}
+    write_whole(root / RESULTS, found)
+    for table in (rows(found), asked_rows(found), use_rows(found)):
+        print(as_markdown(table))
     return int(bool(found["failed"]))
 
 

@@ -111,8 +111,16 @@ def _wordnet_records() -> Iterator[dict]:
 
 def wordnet_glosses(n: int) -> list[str]:
     """n definitions of WordNet, spread over the whole dictionary, without their examples."""
-    found = [" ".join(gloss.split('"')[0].split()).rstrip(";: ") for _, gloss in _wordnet_lines()]
+    found = [_definition(gloss) for _, gloss in _wordnet_lines()]
     return found[:: max(1, len(found) // n)][:n]
+
+
+def wordnet_senses() -> Iterator[tuple[str, str, str]]:
+    """A word, its definition in one sense, and an example sentence of that sense that holds it."""
+    for fields, gloss in _wordnet_lines():
+        for example in _examples(gloss):
+            if word := next((lemma for lemma in _lemmas(fields) if _form_in(lemma, example)), None):
+                yield word, _definition(gloss), example
 
 
 def _form_in(lemma: str, text: str) -> str | None:
@@ -125,10 +133,20 @@ def _form_in(lemma: str, text: str) -> str | None:
 
 def _wordnet_synsets() -> Iterator[tuple[list[str], list[str]]]:
     """Every synset's lemmas and example sentences."""
-    for fields, gloss in _wordnet_lines():
-        field = fields.split()
-        lemmas = [re.sub(r"\(\w+\)$", "", field[4 + 2 * i]).replace("_", " ") for i in range(int(field[3], 16))]
-        yield lemmas, re.findall(r'"([^"]+)"', gloss)
+    return ((_lemmas(fields), _examples(gloss)) for fields, gloss in _wordnet_lines())
+
+
+def _lemmas(fields: str) -> list[str]:
+    field = fields.split()
+    return [re.sub(r"\(\w+\)$", "", field[4 + 2 * i]).replace("_", " ") for i in range(int(field[3], 16))]
+
+
+def _definition(gloss: str) -> str:
+    return " ".join(gloss.split('"')[0].split()).rstrip(";: ")
+
+
+def _examples(gloss: str) -> list[str]:
+    return re.findall(r'"([^"]+)"', gloss)
 
 
 def _wordnet_lines() -> Iterator[tuple[str, str]]:
@@ -183,8 +201,13 @@ def _read_rows(name: str) -> Iterable[dict]:
 
 def _split_of(word: str, seed: int) -> str:
     """90 % train, 5 % dev, 5 % test, decided by the word alone: a hash, not an order, so adding text moves nothing."""
-    draw = int.from_bytes(hashlib.sha256(f"{seed}:{word.casefold()}".encode()).digest()[:4], "big") / 2**32
+    draw = share_of(word, seed)
     return "train" if draw < 0.9 else "dev" if draw < 0.95 else "test"
+
+
+def share_of(text: str, seed: int) -> float:
+    """Where a hash of a text lies between 0 and 1: splits by it are the same on every machine."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{text.casefold()}".encode()).digest()[:4], "big") / 2**32
 
 
 def _drop_held_out_keywords(parts: dict[str, list[dict]], seed: int) -> None:

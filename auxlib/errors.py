@@ -25,6 +25,10 @@ class CorpusError(AuxlibError, ValueError):
     """A corpus is unknown or its records cannot be used."""
 
 
+class TaskError(AuxlibError, ValueError):
+    """A classification task is unknown, or its texts and labels cannot be used."""
+
+
 class ExpertMismatch(AuxlibError, ValueError):
     """An auxiliary or a feature cache belongs to another expert."""
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,15 @@ from auxlib.errors import AssetError, ExpertMismatch
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-DEFAULT_EXPERT = "smollm2"
+DEFAULTS = {"expert": "smollm2", "encoder": "minilm"}
+DEFAULT_EXPERT = DEFAULTS["expert"]
+
+
+class Frozen(Protocol):
+    """A frozen model that may be asked who it is."""
+
+    reference: str
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -87,14 +95,34 @@ def load_expert(
     Raises:
         AssetError: the asset could not be fetched, or there is no such folder, file or id.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
+
+    model, tokenizer = load_frozen(AutoModelForCausalLM, "expert", reference, dtype, device)
+    return Expert(model, tokenizer, str(reference), fingerprint(model))
+
+
+def load_frozen(
+    kind: type,
+    role: str,
+    reference: str | Path,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A frozen model and its tokenizer.
+
+    Args:
+        kind: one of the classes ``AutoModel…`` of `transformers`.
+        role: what messages call it, a key of ``DEFAULTS``.
+        reference, dtype, device: as for ``load_expert``.
+    """
+    from transformers import AutoTokenizer
 
     from auxlib.assets import ASSETS, fetch
 
     device = torch.device(device) if device is not None else best_device()
     if device.type == "mps":
         said = "losses on Apple's MPS have been far from those on a CPU; compare one before you trust it."
-        warnings.warn(said, stacklevel=2)
+        warnings.warn(said, stacklevel=3)
     source = fetch(str(reference)) if str(reference) in ASSETS else Path(reference)
     options = {"pretrained_model_name_or_path": source.as_posix()}
     if source.suffix == ".gguf":
@@ -102,14 +130,14 @@ def load_expert(
     dtype = dtype or best_dtype(device)
     try:
         with _without_bars() if source.is_dir() else nullcontext():  # a download may well show how far it is
-            model = AutoModelForCausalLM.from_pretrained(**options, dtype=dtype, use_safetensors=True)
+            model = kind.from_pretrained(**options, dtype=dtype, use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(**{k: v for k, v in options.items() if k != "quantization_config"})
     except OSError as error:
         raise AssetError(
-            f"could not load the expert {str(reference)!r}: {' '.join(str(error).split())} Give {DEFAULT_EXPERT!r}, "
+            f"could not load the {role} {str(reference)!r}: {' '.join(str(error).split())} Give {DEFAULTS[role]!r}, "
             "a folder with config.json and safetensors, a .gguf file or, with a network, a Hugging Face id."
         ) from error
-    return Expert(freeze(model).to(device), tokenizer, str(reference), fingerprint(model))
+    return freeze(model).to(device), tokenizer
 
 
 @contextmanager
@@ -144,12 +172,12 @@ def fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def require_same_expert(expert: Expert, trained_for: str, what: str) -> None:
+def require_same_expert(expert: Frozen, trained_for: str, what: str) -> None:
     """Raise ``ExpertMismatch`` unless ``trained_for`` is this expert's fingerprint."""
     if expert.fingerprint != trained_for:
         raise ExpertMismatch(
-            f"{what} was made for the expert with fingerprint {trained_for}, but {expert.reference!r} has "
-            f"{expert.fingerprint}. Load that expert, or train an auxiliary for this one."
+            f"{what} was made for the frozen model with fingerprint {trained_for}, but {expert.reference!r} has "
+            f"{expert.fingerprint}. Load that model, or train again beside this one."
         )
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from auxlib.auxiliary import AuxiliaryConfig
     from auxlib.batches import FeatureCollator
+    from auxlib.encoders import Encoder
     from auxlib.experts import Expert
     from auxlib.features import Frame
     from auxlib.tuned import AuxiliaryTunedLM
@@ -167,6 +168,29 @@ def make_tokenizer():
 @pytest.fixture(scope="session")
 def expert(make_expert: Callable[..., Expert]) -> Expert:
     return make_expert()
+
+
+@pytest.fixture(scope="session")
+def encoder() -> Encoder:
+    """A random three-layer Bert with a tokenizer of whole words."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    from auxlib.encoders import Encoder
+    from auxlib.experts import fingerprint, freeze
+
+    marks = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
+    words = sorted({word.strip(".").lower() for text in SENTENCES for word in text.split()})
+    vocabulary = {word: i for i, word in enumerate([*marks, ".", *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
+    model = BertModel(BertConfig(vocab_size=len(vocabulary), initializer_range=0.25, **shape))
+    known = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]")
+    return Encoder(freeze(model), known, "tiny-bert", fingerprint(model), 3)
 
 
 @pytest.fixture(scope="module")

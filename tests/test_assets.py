@@ -129,7 +129,7 @@ def test_what_is_kept_can_be_converted_once(make: Make) -> None:
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     for ask in (fetch, asset_path, describe):
-        with pytest.raises(AssetError, match=r"unknown asset 'gpt5'; known are minilm, smollm2, wordnet"):
+        with pytest.raises(AssetError, match=r"unknown asset 'gpt5'; known are minilm, smollm2, topics, vader"):
             ask("gpt5")
 
 

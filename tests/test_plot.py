@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from auxlib import dials, plot
-from auxlib.dials import VIEW, Dials
+from auxlib.course.dials import VIEW, Dials
 
 GRID = torch.linspace(0, 3, 13)
 
@@ -165,7 +165,7 @@ def test_a_dial_with_one_setting_has_no_slider() -> None:
 
 
 def test_nothing_interactive_is_imported_to_draw_frames() -> None:
-    code = "import sys, auxlib.dials; print(sorted({'IPython', 'ipywidgets', 'matplotlib'} & set(sys.modules)))"
+    code = "import sys, auxlib.course.dials; print(sorted({'IPython', 'ipywidgets', 'matplotlib'} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1], check=True
     )

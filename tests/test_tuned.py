@@ -387,7 +387,7 @@ def test_a_pair_loads_its_expert_by_name(make_tuned: MakeTuned, expert: Expert, 
 
 
 def test_the_auxiliary_of_another_expert_is_refused(saved: Path, make_expert: Callable[..., Expert]) -> None:
-    with pytest.raises(ExpertMismatch, match="Load that expert, or train"):
+    with pytest.raises(ExpertMismatch, match="Load that model, or train"):
         AuxiliaryTunedLM.from_pretrained(saved, make_expert(seed=9))
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from auxlib.bench.roofline import measure_peak, reading
 from auxlib.evaluation import writing
 from auxlib.metrics import median, median_ratio, paired_seconds
 from auxlib.recipes import shipped
-from auxlib.roofline import measure_peak, reading
 
 TWO = ("lantern", "harbour")
 TOKENS, LONG = 64, 256

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from auxlib.bench.roofline import Peak, Work
 from auxlib.plot import Picture, curves
-from auxlib.roofline import Peak, Work
 
 
 def roofline(peak: Peak, pieces: Mapping[str, tuple[Work, float]], title: str) -> Picture:

@@ -14,9 +14,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils._pytree import tree_map_only
 
+from auxlib.bench.roofline import Peak
 from auxlib.check.exercise import Answer, exercise, expect, expect_number
 from auxlib.check.made_up import KINDS, ToyTraining, made_up_trace
-from auxlib.roofline import Peak
 
 Event = Mapping[str, Any]
 KEPT = {

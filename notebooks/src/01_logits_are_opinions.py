@@ -24,7 +24,7 @@ import torch
 
 from auxlib import plot
 from auxlib.check import check, use
-from auxlib.dials import Dials
+from auxlib.course.dials import Dials
 from auxlib.product import center, kl
 from auxlib.worlds.letters import LetterWorld
 

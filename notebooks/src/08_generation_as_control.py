@@ -29,7 +29,7 @@ from auxlib.assets import data_dir
 from auxlib.check import check, use
 from auxlib.control.pictures import composition, frontier, places
 from auxlib.control.table import read_control, real_rows, storyland_rows
-from auxlib.dials import Dials
+from auxlib.course.dials import Dials
 from auxlib.errors import ExpertMismatch
 from auxlib.keywords import contains_keyword
 from auxlib.recipes import shipped, write_sentences

@@ -39,6 +39,7 @@ from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel
 from auxlib.batches import FeatureCollator, FeatureRows
 from auxlib.bench import table
 from auxlib.bench.pictures import roofline
+from auxlib.bench.roofline import Peak, Work, measure_peak
 from auxlib.check import check, use
 from auxlib.evaluation import writing
 from auxlib.experts import best_device, best_dtype
@@ -47,7 +48,6 @@ from auxlib.ledger import ComputeLedger, counted_by_torch
 from auxlib.metrics import median, median_ratio, paired_seconds
 from auxlib.recipes import Recipe, material, scaled_down, shipped
 from auxlib.rivals.prompt import asked
-from auxlib.roofline import Peak, Work, measure_peak
 from auxlib.training import FeatureLoss
 
 print(f"profile: {PROFILE}")

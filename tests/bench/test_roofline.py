@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from auxlib.bench.roofline import Peak, Work, measure_peak, reading
 from auxlib.experts import Expert
-from auxlib.roofline import Peak, Work, measure_peak, reading
 
 PEAK = Peak(flops=100.0, bandwidth=10.0)
 
