@@ -133,7 +133,7 @@ def _arguments(folder: str, epochs: int, batch_size: int, rate: float, seed: int
         output_dir=folder, num_train_epochs=epochs, per_device_train_batch_size=batch_size, learning_rate=rate,
         per_device_eval_batch_size=128, lr_scheduler_type="cosine", warmup_steps=0.1, adam_beta2=0.98,
         weight_decay=0.01, max_grad_norm=1.0, eval_strategy="epoch", save_strategy="best", save_only_model=True,
-        save_total_limit=1, load_best_model_at_end=True, metric_for_best_model="eval_accuracy", greater_is_better=True,
+        load_best_model_at_end=True, metric_for_best_model="eval_accuracy", greater_is_better=True,
         logging_strategy="epoch", remove_unused_columns=False, label_names=["labels"], report_to="none",
         disable_tqdm=not progress, seed=seed, use_cpu=not torch.cuda.is_available(),
         bf16=best_dtype("cuda" if torch.cuda.is_available() else "cpu") == torch.bfloat16,

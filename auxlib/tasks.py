@@ -34,16 +34,16 @@ def load_task(name: str | Path, seed: int = 0, limit: int | None = None) -> Data
         name: one of ``TASKS``; a ``.jsonl`` file with ``text``, ``label`` and perhaps ``second``; or, with a network, a
             hub id such as ``"nyu-mll/glue:sst2"``.
         seed: decides what is held out where the task itself does not; a hash of the text, the same on every machine.
-        limit: keep at most so many training texts, drawn by the seed, and a quarter as many in dev.
+        limit: keep at most so many texts in train and in dev, drawn by the seed.
 
     Raises:
-        TaskError: no such task, an empty text, a label in dev or test that is not in train, fewer than two labels, or
-            fewer training texts than labels.
+        TaskError: no such task, an empty text, fewer than two labels, or a label in dev or test that no training text
+            has.
     """
     from datasets import ClassLabel, Dataset, DatasetDict
 
     parts = TASKS[str(name)](seed) if str(name) in TASKS else _other(str(name), seed)
-    parts = {part: _first(parts[part], size, seed) for part, size in zip(PARTS, _sizes(limit), strict=True)}
+    parts |= {part: _first(parts[part], limit, seed) for part in ("train", "dev")}
     names = _label_names(str(name), parts)
     kind = ClassLabel(names=names)
     rows = {part: Dataset.from_list(rows).cast_column("label", kind) for part, rows in _numbered(parts, names).items()}
@@ -53,10 +53,6 @@ def load_task(name: str | Path, seed: int = 0, limit: int | None = None) -> Data
 def label_names(rows: Dataset) -> list[str]:
     """The labels' names, in their order."""
     return rows.features["label"].names
-
-
-def _sizes(limit: int | None) -> tuple[int | None, int | None, None]:
-    return (limit, None if limit is None else max(1, limit // 4), None)
 
 
 def _first(rows: list[Row], limit: int | None, seed: int) -> list[Row]:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from auxlib import dials, plot
+from auxlib import plot
+from auxlib.course import dials
 from auxlib.course.dials import VIEW, Dials
 
 GRID = torch.linspace(0, 3, 13)

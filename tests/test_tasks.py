@@ -62,7 +62,7 @@ def test_a_second_text_belongs_to_the_task(write: Write) -> None:
 
 def test_fewer_texts_are_drawn_by_the_seed(write: Write) -> None:
     task = load_task(write(ROWS), limit=40)
-    assert {part: len(rows) for part, rows in task.items()} == {"train": 40, "dev": 10, "test": 31}
+    assert {part: len(rows) for part, rows in task.items()} == {"train": 40, "dev": 20, "test": 31}
     whole = load_task(write(ROWS))
     assert texts(task, "train") < texts(whole, "train")
     assert texts(task, "test") == texts(whole, "test"), "what is tested stays the same"

@@ -21,6 +21,7 @@ from auxlib.course.headline import RESULTS, headline, load_figures
 from auxlib.course.receipts import load_receipts
 from auxlib.course.table import Course
 from auxlib.errors import CourseError
+from auxlib.labels import table as labels
 from auxlib.rivals.table import AGAIN as AGAIN_RIVALS
 from auxlib.rivals.table import read_rivals
 from auxlib.rivals.table import rows as rows_of_rivals
@@ -34,7 +35,7 @@ def render(course: Course) -> str:
     text = path_of(course).read_text(encoding="utf-8")
     blocks = {"map": _map(course), "checks": _checks(course.root), "claim": _claim(course.root)}
     blocks |= {"rivals": _rivals(course.root), "control": _control(course.root), "speed": _speed(course.root)}
-    blocks |= _recorded(course.root)
+    blocks |= _recorded(course.root) | {"labels": _labels(course.root)}
     for name, block in blocks.items():
         pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
         text, found = pattern.subn(lambda marks, block=block: marks[1] + block + marks[2], text)
@@ -125,6 +126,15 @@ def _speed(root: Path) -> str:
         return f"Not recorded yet: `{bench.AGAIN}` measures it.\n"
     where = f"{found['machine']['cpu']}, {found['machine']['cores']} cores, torch {found['versions']['torch']}"
     return f"{as_markdown(bench.rows(found))}\nMeasured by `{bench.AGAIN}`: {where}.\n"
+
+
+def _labels(root: Path) -> str:
+    """What was asked of labels that learn and what they reached, beside everybody else's accuracy."""
+    found = labels.read_labels(root)
+    if found is None:
+        return f"Not recorded yet: `{labels.AGAIN}` measures it.\n"
+    tables = as_markdown(labels.asked_rows(found)), as_markdown(labels.accuracy_rows(found))
+    return f"{tables[0]}\n{tables[1]}\nMeasured by `{labels.AGAIN}`: {found['seeds']} seeds; {_machine(found)}.\n"
 
 
 def _machine(found: Mapping[str, Any]) -> str:

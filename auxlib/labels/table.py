@@ -31,7 +31,7 @@ def _row(task: str, system: Mapping[str, Any]) -> Row:
     return {
         "task": task,
         "system": system["label"],
-        "accuracy": f"{system['accuracy']:.3f} ± {system['accuracy_sd']:.3f}",
+        "accuracy": _accuracy(system),
         "macro-F1": f"{system['macro_f1']:.3f} ± {system['macro_f1_sd']:.3f}",
         "noise 1": f"{system['noisy']['1.0']:.3f}",
         "weights": f"{system['params_percent']:.2f} %",
@@ -40,6 +40,18 @@ def _row(task: str, system: Mapping[str, Any]) -> Row:
         "memory": f"{system['memory_bytes'] / 1e6:,.0f} MB",
         "a text": f"{system['told_flops'] / 1e9:.2f} GFLOP",
     }
+
+
+def accuracy_rows(found: Mapping[str, Any]) -> list[Row]:
+    """One row for each task, one column for each system: accuracy on test texts, mean and deviation of the seeds."""
+    return [
+        {"task": task} | {system["label"]: _accuracy(system) for system in table["systems"].values()}
+        for task, table in found["tasks"].items()
+    ]
+
+
+def _accuracy(system: Mapping[str, Any]) -> str:
+    return "failed" if "error" in system else _spread([system["accuracy"], system["accuracy_sd"]])
 
 
 def asked_rows(found: Mapping[str, Any]) -> list[Row]:

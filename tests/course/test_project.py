@@ -110,7 +110,7 @@ def test_the_library_stays_small() -> None:
     # What runs the notebooks, what examines answers, what the experiments are made of, and the door to all of it
     # are no part of it: they stand on the library, and nothing of it stands on them.
     examined = len(list((ROOT / "auxlib" / "check").glob("notebook_*.py")))
-    experiments = {"baselines": 250, "claim": 800, "rivals": 600, "control": 700, "bench": 380, "labels": 450}
+    experiments = {"baselines": 250, "claim": 800, "rivals": 600, "control": 700, "bench": 380, "labels": 500}
     rooms = {"library": 4000, "course": 1200, "check": 220 * examined, "door": 450, **experiments}
     sizes = dict.fromkeys(rooms, 0)
     for path in LIBRARY:

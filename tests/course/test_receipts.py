@@ -115,7 +115,7 @@ def test_the_command_measures_what_it_executes_and_nothing_else(course: Course, 
     monkeypatch.setattr(table, "load_course", lambda: course)
     marks = [
         f"<!-- begin {name} -->\n<!-- end {name} -->\n"
-        for name in ("map", "checks", "claim", "rivals", "control", "speed", "samples", "results", "figure")
+        for name in ("map", "checks", "claim", "rivals", "control", "speed", "labels", "samples", "results", "figure")
     ]
     (course.root / "README.md").write_text("".join(marks))
     build(course, course.notebooks)
