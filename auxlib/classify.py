@@ -150,9 +150,10 @@ def scores_of(system: nn.Module, rows: Rows, collate: Collate, noise: float = 0.
     """
     system.eval()
     draw, found = torch.Generator().manual_seed(seed), []
+    device = next((weight.device for weight in system.parameters()), torch.device("cpu"))
     for start in range(0, len(rows), 128):
         batch = collate([rows[i] for i in range(start, min(start + 128, len(rows)))])
-        batch.pop("labels")
+        batch = {name: value.to(device) for name, value in batch.items() if name != "labels"}
         if noise:
             hidden = (batch["hidden"] if "hidden" in batch else system.states(**batch)).float()
             spread = hidden[batch["mask"]].std()

@@ -214,13 +214,13 @@ def _generation(args: Namespace) -> int:
 
 def _ytuning(args: Namespace) -> int:
     from auxlib.claim.table import as_markdown
-    from auxlib.labels.experiment import TASKS, maker, run_experiment
-    from auxlib.labels.report import assemble
+    from auxlib.labels.experiment import run_experiment
+    from auxlib.labels.report import assemble, origin
     from auxlib.labels.table import RESULTS, asked_rows, rows, use_rows
 
     root = data_dir().parent
     records, spent = run_experiment(root / "build" / "ytuning", jobs=args.jobs)
-    found = assemble(records) | {"made_by": maker(TASKS), "seconds": round(spent)}
+    found = assemble(records) | origin() | {"seconds": round(spent)}
     write_whole(root / RESULTS, found)
     for table in (rows(found), asked_rows(found), use_rows(found)):
         print(as_markdown(table))

@@ -47,7 +47,8 @@ class Desk:
         self.system, self.setting, self.texts, self.seed = system, setting, texts, seed
         self.encoder = system.encoder(setting)
         torch.manual_seed(seed)
-        self.module = system.build(self.encoder, label_names(texts["train"]))
+        device = self.encoder.model.device
+        self.module = system.build(self.encoder, label_names(texts["train"])).to(device)
         self.collate: Collate = states_batch if system.cached else partial(text_batch, self.encoder)
 
     def rows(self, part: str) -> Rows:
@@ -89,7 +90,8 @@ class Desk:
         """
         train, tokens = self.train, sum(self.train.lengths)
         order = sorted(range(len(train)), key=train.lengths.__getitem__)
-        batch = self.collate([train[row] for row in order[max(0, (len(order) - BATCH) // 2) :][:BATCH]])
+        rows = [train[row] for row in order[max(0, (len(order) - BATCH) // 2) :][:BATCH]]
+        batch = {name: value.to(self.encoder.model.device) for name, value in self.collate(rows).items()}
         labels, module = batch.pop("labels"), self.module.train()
         share = tokens / float(batch["mask"].sum())
 

@@ -7,11 +7,18 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import torch
+
+from auxlib.batches import FeatureRows
+from auxlib.classify import states_batch
+from auxlib.encoders import cache_states, load_encoder
 from auxlib.labels.experiment import EACH, SEEDS, TASKS, USED, maker
-from auxlib.labels.systems import BY_NAME, SYSTEMS
+from auxlib.labels.systems import BY_NAME, MIDDLE, SYSTEMS
 from auxlib.labels.table import AGAIN, RESULTS, read_labels
 from auxlib.metrics import machine, versions
-from auxlib.trials import Record, require_made_by
+from auxlib.tasks import load_task
+from auxlib.trials import Record, require_made_by, require_same_rehearsal
+from auxlib.ytuning import LabelConfig, LabelDecoder, margin_loss
 
 MEAN = ("train_flops", "read_flops", "told_flops", "memory_bytes", "learning", "epoch_seconds", "best_epoch")
 
@@ -87,9 +94,31 @@ def _sd(values: Sequence[float]) -> float:
     return stdev(values) if len(values) > 1 else 0.0
 
 
+def origin() -> dict[str, Any]:
+    """What results stand on: the comparison's own code and texts, and the library as it computes."""
+    return {"made_by": maker(), "rehearsal": rehearse()}
+
+
+def rehearse() -> list[float]:
+    """Loss and slope of a label decoder that has learned nothing, on a few texts that are read in full precision.
+
+    Code that was only written better says the same, and so does another machine.
+    """
+    encoder, texts = load_encoder(layers=MIDDLE, dtype=torch.float32, device="cpu"), load_task("vader-amazon", limit=64)
+    rows = FeatureRows(cache_states(encoder, texts["train"], progress=False), plain="label")
+    batch = states_batch([rows[i] for i in range(len(rows))])
+    torch.manual_seed(0)
+    decoder = LabelDecoder(LabelConfig(), encoder.width, 2).eval()
+    loss = margin_loss(decoder(batch["hidden"], batch["mask"]), batch["labels"])
+    loss.backward()
+    slope = sum(float(weight.grad.square().sum()) for weight in decoder.parameters()) ** 0.5
+    return [round(loss.item(), 4), round(slope, 4)]
+
+
 def load_labels(root: Path) -> dict[str, Any] | None:
     """The recorded results, or None before there are any; those of other code or data are refused."""
     found = read_labels(root)
     if found is not None:
-        require_made_by(found, maker(TASKS), root / RESULTS, AGAIN)
+        require_made_by(found, maker(), root / RESULTS, AGAIN)
+        require_same_rehearsal(found["rehearsal"], rehearse(), RESULTS, AGAIN)
     return found

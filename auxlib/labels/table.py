@@ -11,7 +11,7 @@ from auxlib.claim.table import Row
 from auxlib.trials import read_whole
 
 RESULTS, AGAIN = Path("data/results/full/ytuning.json"), "python -m auxlib run --experiment ytuning"
-NEEDED = {"tasks", "few", "unseen", "seeds", "seconds", "machine", "versions", "made_by"}
+NEEDED = {"tasks", "few", "unseen", "seeds", "seconds", "machine", "versions", "made_by", "rehearsal"}
 ASKED = {"r8": 0.98, "20ng": 0.96, "vader-movie": 0.96}  # of full fine-tuning's accuracy, fixed before the run
 
 
