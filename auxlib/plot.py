@@ -259,7 +259,9 @@ def _each(labels: Sequence[str], values: Sequence[float]) -> str:
 
 
 def _course(x: Sequence[float], y: Sequence[float], xlabel: str) -> str:
-    """Where a line begins, passes, ends and peaks."""
+    """Where a line begins, passes, ends and peaks; of a single point, where it is."""
+    if len(x) == 1:
+        return f"{_short(y[0])} at {xlabel} {_short(x[0])}"
     top, last = max(range(len(y)), key=lambda i: y[i]), len(y) - 1
     passed = f" through {_short(y[last // 2])} at {_short(x[last // 2])}" if last > 1 else ""
     ends = f"from {_short(y[0])} at {xlabel} {_short(x[0])}{passed} to {_short(y[last])} at {_short(x[last])}"

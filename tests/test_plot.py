@@ -62,6 +62,7 @@ def test_words_say_the_numbers() -> None:
     alt = plot.dial([0, 1, 2, 3], {"SLOR": [1.0, 2.0, 2.5, 0.5]}, "Fluency peaks at two").alt
     assert "from 1 at weight λ 0 through 2 at 1 to 0.5 at 3, highest 2.5 at 2" in alt
     assert "level 0.5" in draw("curves").alt
+    assert "a: 2 at cost 3." in plot.curves({"a": ([3.0], [2.0])}, "cost", "gain", "One point").alt
     many = plot.bars({"p": torch.arange(10.0)}, list("abcdefghij"), "Ten").alt
     assert "largest j 9, i 8, h 7" in many
 

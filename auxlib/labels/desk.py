@@ -22,7 +22,7 @@ from auxlib.ytuning import LOSSES
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-BATCH, LEAST_STEPS = 32, 90
+BATCH, LEAST_STEPS = 32, 45
 
 
 class TextRows(torch.utils.data.Dataset):

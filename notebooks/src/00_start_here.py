@@ -408,7 +408,8 @@ for weight in (0.0, tie, 1.0):
 # When a training run of your own misbehaves, [Debug me](12_debug_me.ipynb) is the place to learn how to look.
 #
 # Later parts ask the same question twice more: what else can be put beside a model that stays as it is? A space of
-# labels (Y-Tuning), and further objectives whose weights are learned (end-task aware training); both to come.
+# labels ([Y-Tuning](10_y_tuning.ipynb)), and further objectives whose weights are learned (end-task aware training, to
+# come).
 #
 # ## What you take with you
 #

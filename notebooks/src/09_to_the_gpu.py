@@ -778,5 +778,6 @@ if not files:
 # ## Onward
 #
 # So far the auxiliary has steered a model that writes. The same frozen model can also be asked which *label* belongs to
-# a text, and the label can be the auxiliary's business: that is the subject of notebook 10, *Y-Tuning* (to come). If a
-# fast run of your own should learn nothing, [Debug me](12_debug_me.ipynb) has the instruments.
+# a text, and the label can be the auxiliary's business: that is the subject of notebook 10,
+# [Y-Tuning](10_y_tuning.ipynb). If a fast run of your own should learn nothing, [Debug me](12_debug_me.ipynb) has the
+# instruments.
