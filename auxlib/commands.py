@@ -28,7 +28,7 @@ from auxlib.recipes import (
     train,
     write_sentences,
 )  # fmt: skip
-from auxlib.trials import write_whole
+from auxlib.whole import write_whole
 
 if TYPE_CHECKING:
     from auxlib.keywords import Asked

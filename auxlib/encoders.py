@@ -137,6 +137,11 @@ def _state_rows(
             bar.update(len(batch))
 
 
+def mean_state(hidden: Tensor, mask: Tensor) -> Tensor:
+    """The mean of states ``[B, T, D]`` over a text's own tokens, where ``mask [B, T]`` is True: ``[B, D]``."""
+    return (hidden.float() * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+
+
 def as_batch(encoder: Encoder, encoded: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Token ids ``[B, T]`` with padding to the right, and the mask that is True where a row has a token."""
     ids = padded([np.asarray(tokens) for tokens in encoded], np.int64)

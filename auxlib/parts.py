@@ -117,12 +117,14 @@ def _boosted(logits: Tensor, parts: Parts, ids: Tensor) -> Tensor:
 def _joint_linear(hidden: Tensor, parts: Parts, unembedding: Tensor) -> tuple[Tensor, Tensor]:
     """States and matrix whose product is the joint logits over the support."""
     if parts.shift is None:
-        return hidden, unembedding if parts.support is None else unembedding[parts.support]
+        return hidden, (unembedding if parts.support is None else unembedding[parts.support]).to(hidden.dtype)
     if parts.in_unembedding:
-        return F.pad(hidden, (0, parts.shift.shape[-1] - hidden.shape[-1])) + parts.shift, parts.matrix
+        states = F.pad(hidden, (0, parts.shift.shape[-1] - hidden.shape[-1])) + parts.shift
+        return states, parts.matrix.to(states.dtype)  # an expert in half precision has half a matrix
     # adding logits is concatenating hidden states: W h + A u = [W | A] [h ; u]
     rows = unembedding if parts.support is None else unembedding[parts.support]
-    return torch.cat([hidden, parts.shift], -1), torch.cat([rows, parts.matrix], -1)
+    states = torch.cat([hidden, parts.shift], -1)
+    return states, torch.cat([rows.to(states.dtype), parts.matrix.to(states.dtype)], -1)
 
 
 def _log_sum(states: Tensor, matrix: Tensor) -> Tensor:
@@ -141,4 +143,4 @@ def _logit_of(hidden: Tensor, parts: Parts, unembedding: Tensor, ids: Tensor) ->
     if parts.support is not None:
         index = torch.searchsorted(parts.support, ids.contiguous()).clamp(max=len(parts.support) - 1)
         inside = parts.support[index] == ids
-    return logits + inside * torch.einsum("nr,njr->nj", parts.shift, parts.matrix[index])
+    return logits + inside * torch.einsum("nr,njr->nj", parts.shift, parts.matrix[index].to(parts.shift.dtype))

@@ -59,7 +59,7 @@ class FeatureLoss(nn.Module):
         """Mean nats per scored position, and the nats of each token (``[B, T]``, zero on padding and censored rows)."""
         position = torch.arange(token_ids.shape[1], device=token_ids.device).expand_as(token_ids)
         progress = read_each(token_ids, position, keyword_ids, self.continues)
-        states = hidden.to(self.auxiliary.unembedding.dtype)
+        states = hidden.float()  # whatever the expert computes in: a loss is a difference of large logits
         mask = text_mask(position, token_ids.shape[1])
         parts = self.auxiliary(token_ids, states, log_z, position, keyword_ids, progress, mask)
         seen = (targets != IGNORED) & ~censored.unsqueeze(1)

@@ -12,7 +12,7 @@ import hashlib
 import json
 import multiprocessing
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -22,7 +22,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from auxlib.errors import CourseError, ResultsMismatch
+from auxlib.errors import ResultsMismatch
+from auxlib.whole import write_whole
 
 Record = dict[str, Any]
 Work = Callable[[Any], Record]
@@ -163,28 +164,3 @@ def _kept(path: Path, maker: str) -> Record | None:
     except (OSError, ValueError):  # also what is cut within a character
         return None
     return record if record.get("made_by") == maker else None
-
-
-def read_whole(path: Path, needed: Set[str], again: str) -> Record | None:
-    """Read JSON that `write_whole` has written, or None where there is none.
-
-    Raises:
-        CourseError: it is damaged, or lacks one of the names; ``again`` is the command that makes it.
-    """
-    if not path.is_file():
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # also what is cut within a character
-        raise CourseError(f"{path} is damaged or truncated ({error}); make it again: {again}") from error
-    if missing := needed - set(found):
-        raise CourseError(f"{path} lacks {', '.join(sorted(missing))}; make it again: {again}")
-    return found
-
-
-def write_whole(path: Path, content: Any) -> None:
-    """Write JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".part")
-    scratch.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    scratch.replace(path)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from auxlib.auxiliary import Block
 from auxlib.checkpoint import read_files, write_files
-from auxlib.encoders import LENGTH, Encoder, as_batch, load_encoder
+from auxlib.encoders import LENGTH, Encoder, as_batch, load_encoder, mean_state
 from auxlib.errors import CheckpointError, TaskError
 from auxlib.experts import require_same_expert
 
@@ -131,7 +131,7 @@ LOSSES = {"margin": margin_loss, "softmax": F.cross_entropy}
 def name_states(encoder: Encoder, names: Sequence[str]) -> Tensor:
     """What the encoder says about each label's name, the mean over its tokens: ``[K, D]``."""
     ids, mask = as_batch(encoder, encoder.encode({"text": [spoken(name) for name in names]}))
-    return (encoder.read(ids, mask).float() * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+    return mean_state(encoder.read(ids, mask), mask)
 
 
 def spoken(name: str) -> str:

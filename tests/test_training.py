@@ -11,7 +11,8 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 
-from auxlib.batches import FeatureCollator
+from auxlib.auxiliary import AuxiliaryModel
+from auxlib.batches import FeatureCollator, FeatureRows
 from auxlib.experts import Expert, fingerprint
 from auxlib.keywords import word_continues
 from auxlib.training import FeatureLoss, mean_nll, train_auxiliary
@@ -138,3 +139,25 @@ def test_padding_and_neighbours_do_not_change_a_rows_loss(
         alone = loss(**make_collator(drop=1.0)([row]))["nll"][0]
         torch.testing.assert_close(nll[: len(alone)], alone, atol=1e-4, rtol=1e-4)
         assert not nll[len(alone) :].any()
+
+
+@pytest.mark.parametrize("writes", ["hidden", "logits"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_an_expert_in_half_precision_gives_the_loss_of_its_exact_copy(
+    make_tuned: MakeTuned, expert: Expert, make_collator: Any, features: Dataset, writes: str, whole: bool
+) -> None:
+    """A CPU or GPU with units for bfloat16 gets its expert in it; what is learned beside stays in full precision."""
+    continues = word_continues(expert.tokenizer, expert.unembedding.shape[0])
+    full = make_tuned(writes=writes, whole=whole).auxiliary  # the tiny expert's weights are exact in bfloat16
+    assert torch.equal(expert.unembedding.bfloat16().float(), expert.unembedding)
+    half = AuxiliaryModel(full.config, expert.unembedding.bfloat16(), full.groups, full.support)
+    half.load_state_dict(full.state_dict())
+    losses, gradients = [], []
+    for auxiliary in (full, half):
+        loss = FeatureLoss(auxiliary, continues)
+        value = loss(**make_collator(drop=0.0, foreign=0.3)(list(FeatureRows(features))))["loss"]
+        value.backward()
+        losses.append(value.item())
+        gradients.append(torch.cat([weight.grad.flatten() for weight in loss.parameters() if weight.grad is not None]))
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert torch.allclose(*gradients, atol=1e-5)

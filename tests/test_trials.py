@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from auxlib.errors import ResultsMismatch
-from auxlib.trials import Record, Work, made_by, require_made_by, run_trials, write_whole
+from auxlib.trials import Record, Work, made_by, require_made_by, run_trials
+from auxlib.whole import write_whole
 
 Deed = tuple[str, str, str]  # folder, name, what is to happen
 

@@ -15,7 +15,7 @@ from auxlib.bench.storyland import storyland_figures
 from auxlib.bench.table import RESULTS
 from auxlib.bench.train import epoch_figures
 from auxlib.metrics import machine, versions
-from auxlib.trials import write_whole
+from auxlib.whole import write_whole
 
 Figures = dict[str, Any]
 PARTS: dict[str, Callable[[], Figures]] = {

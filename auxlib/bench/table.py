@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from auxlib.claim.table import Row
-from auxlib.trials import read_whole
+from auxlib.whole import read_whole
 
 RESULTS, AGAIN = Path("data/results/full/bench.json"), "make bench"
 GOALS = {  # what was to be reached, set before it was measured

@@ -16,7 +16,7 @@ from auxlib.claim.plan import SYSTEMS
 from auxlib.claim.results import CURVES, RESULTS
 from auxlib.metrics import median
 from auxlib.plot import Picture, curves, dial
-from auxlib.trials import write_whole
+from auxlib.whole import write_whole
 
 Recorded = Sequence[Mapping[str, Any]]
 Line = tuple[list[float], list[float]]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from auxlib.trials import read_whole
+from auxlib.whole import read_whole
 
 RESULTS, CURVES = Path("data/results/full/claim.json"), Path("data/results/full/claim_curves.json")
 AGAIN = "python -m auxlib run --experiment claim"

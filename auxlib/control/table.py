@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from auxlib.claim.table import Row
-from auxlib.trials import read_whole
+from auxlib.whole import read_whole
 
 RESULTS, AGAIN = Path("data/results/full/generation.json"), "python -m auxlib run --experiment generation"
 NEEDED = {

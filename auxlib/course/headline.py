@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from auxlib.trials import read_whole
+from auxlib.whole import read_whole
 
 RESULTS = Path("data/results/full/real.json")
 NEEDED = {"accuracy", "accuracy_ci", "base_rate", "slor", "slor_human", "n_samples", "train_minutes", "decode_ratio"}

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from auxlib.encoders import Encoder, load_encoder
+from auxlib.encoders import Encoder, load_encoder, mean_state
 from auxlib.ytuning import LabelConfig, LabelDecoder, name_states
 
 Setting = Mapping[str, Any]
@@ -58,11 +58,6 @@ class Tuned(nn.Module):
     def forward(self, mask: Tensor, input_ids: Tensor | None = None, hidden: Tensor | None = None) -> Tensor:
         """Scores ``[B, K]`` from tokens ``[B, T]``, or from states that are given."""
         return self.head(mean_state(self.states(input_ids, mask) if hidden is None else hidden, mask))
-
-
-def mean_state(hidden: Tensor, mask: Tensor) -> Tensor:
-    """The mean over a text's tokens, ``[B, D]``."""
-    return (hidden.float() * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
 
 
 def lora(encoder: Encoder, labels: int, rank: int = 8) -> Tuned:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from auxlib.claim.table import Row
-from auxlib.trials import read_whole
+from auxlib.whole import read_whole
 
 RESULTS, AGAIN = Path("data/results/full/ytuning.json"), "python -m auxlib run --experiment ytuning"
 NEEDED = {"tasks", "few", "unseen", "seeds", "seconds", "machine", "versions", "made_by", "rehearsal"}

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 
 from auxlib.batches import FeatureRows
 from auxlib.classify import judged, scores_of, states_batch
-from auxlib.encoders import Encoder, cache_states, load_encoder
+from auxlib.encoders import Encoder, cache_states, load_encoder, mean_state
 from auxlib.labels.desk import Desk
-from auxlib.labels.systems import Setting, System, mean_state
+from auxlib.labels.systems import Setting, System
 from auxlib.tasks import label_names
 from auxlib.ytuning import name_states
 

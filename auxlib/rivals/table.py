@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from auxlib.claim.table import Row, failure, name_of
-from auxlib.trials import read_whole
+from auxlib.whole import read_whole
 
 RESULTS, AGAIN = Path("data/results/full/rivals.json"), "python -m auxlib run --experiment rivals"
 NEEDED = {"systems", "slor_human", "sentences", "seeds", "seconds", "machine", "made_by", "rehearsal"}

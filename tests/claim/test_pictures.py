@@ -19,7 +19,7 @@ from auxlib.claim.pictures import (
 )
 from auxlib.claim.results import CURVES, RESULTS
 from auxlib.plot import Picture
-from auxlib.trials import write_whole
+from auxlib.whole import write_whole
 
 FIGURES = ("accuracy", "grammatical", "success", "slor", "drift")
 

@@ -23,7 +23,8 @@ from auxlib.claim.trial import run_trial
 from auxlib.errors import CourseError, ResultsMismatch
 from auxlib.ledger import ComputeLedger
 from auxlib.metrics import least_drift, wilson
-from auxlib.trials import Record, Trial, write_whole
+from auxlib.trials import Record, Trial
+from auxlib.whole import write_whole
 from auxlib.worlds.story_lm import WELL_READ_LM
 
 SENTENCES, N, SEEDS = 5000, 400, (0, 1, 2, 3, 4)

@@ -14,7 +14,8 @@ from auxlib.control.experiment import merged
 from auxlib.control.report import assemble, headline, load_control
 from auxlib.control.table import AGAIN, NEEDED, REAL, RESULTS, STORYLAND, read_control, real_rows, storyland_rows
 from auxlib.errors import CourseError, ResultsMismatch
-from auxlib.trials import Record, write_whole
+from auxlib.trials import Record
+from auxlib.whole import write_whole
 from tests.test_main import one_line
 
 from . import real_found, storyland_found

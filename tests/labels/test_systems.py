@@ -10,9 +10,9 @@ import torch
 from datasets import DatasetDict
 
 from auxlib.classify import scores_of, states_batch, text_batch
-from auxlib.encoders import Encoder
+from auxlib.encoders import Encoder, mean_state
 from auxlib.labels.desk import Desk
-from auxlib.labels.systems import BY_NAME, SYSTEMS, LinearProbe, mean_state
+from auxlib.labels.systems import BY_NAME, SYSTEMS, LinearProbe
 from auxlib.ytuning import LOSSES
 
 ALL = SYSTEMS | BY_NAME

@@ -19,7 +19,8 @@ from auxlib.rivals.prompt import Prompted
 from auxlib.rivals.report import assemble, load_rivals
 from auxlib.rivals.table import AGAIN, RESULTS, read_rivals, rows
 from auxlib.rivals.tune import Told
-from auxlib.trials import Record, Trial, write_whole
+from auxlib.trials import Record, Trial
+from auxlib.whole import write_whole
 
 LEARNERS = {name for name, rival in RIVALS.items() if rival.settings}
 
