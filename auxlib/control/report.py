@@ -65,9 +65,9 @@ def origin() -> dict[str, Any]:
 def rehearse() -> list[float]:
     """Nats a token of a sentence about two words: to their sum, and to the auxiliary that reads both.
 
-    Code that was only written better says the same.
+    Code that was only written better says the same, and so does a machine that would take half precision by itself.
     """
-    expert, said = load_expert(), []
+    expert, said = load_expert(dtype=torch.float32), []
     for several in (False, True):
         model = shipped(expert, several)
         inputs = model.inputs_for([("lantern", "harbour")], ["A lantern was burning above the quiet harbour."])
