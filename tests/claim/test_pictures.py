@@ -71,7 +71,7 @@ def test_runs_on_other_amounts_of_data_stay_out(recorded: list[dict]) -> None:
 
 def test_a_readers_own_line_lies_beside_the_recorded_ones(recorded: list[dict]) -> None:
     alt = against_cost(recorded, "Title", systems=["scratch"], live={"yours": ([3e9], [0.77])}).alt
-    assert "yours: from 0.77 at training operations (GFLOP) 3" in alt
+    assert "yours: 0.77 at training operations (GFLOP) 3." in alt
 
 
 def test_the_dial_holds_the_trained_weight_as_well(recorded: list[dict]) -> None:
@@ -86,7 +86,7 @@ def test_who_was_built_with_another_weight_stands_there_and_not_at_one() -> None
 def test_the_frontier_stands_beside_points_and_lines(found: dict, recorded: list[dict]) -> None:
     alt = frontier(found, recorded, "Title", ["auxiliary", "scratch"]).alt
     assert "exact frontier: from 0.5 at drift" in alt
-    assert "size of the expert: from 0.9 at drift from the expert, KL (nats per sentence) 5" in alt
+    assert "size of the expert: 0.9 at drift from the expert, KL (nats per sentence) 5." in alt
 
 
 def test_data_starts_and_tasks_can_be_drawn(found: dict, recorded: list[dict]) -> None:
