@@ -154,7 +154,7 @@ def test_results_of_other_code_are_refused_and_damaged_ones_named(
     whole = copy.deepcopy(found) | {"made_by": "0123abcd", "rehearsal": [3.1001, 3.2996], "seconds": 60}
     write_whole(tmp_path / RESULTS, whole)
     assert load_rivals(tmp_path) == whole
-    monkeypatch.setattr(report, "rehearse", lambda: [3.1, 3.31])
+    monkeypatch.setattr(report, "rehearse", lambda: [3.1, 3.33])
     with pytest.raises(ResultsMismatch, match=r"reached \[3.1001, 3.2996\].*reaches \[3.1, 3.31\]"):
         load_rivals(tmp_path)
     monkeypatch.setattr(report, "maker", lambda: "4567cdef")
