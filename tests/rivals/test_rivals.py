@@ -155,7 +155,7 @@ def test_results_of_other_code_are_refused_and_damaged_ones_named(
     write_whole(tmp_path / RESULTS, whole)
     assert load_rivals(tmp_path) == whole
     monkeypatch.setattr(report, "rehearse", lambda: [3.1, 3.33])
-    with pytest.raises(ResultsMismatch, match=r"reached \[3.1001, 3.2996\].*reaches \[3.1, 3.31\]"):
+    with pytest.raises(ResultsMismatch, match=r"reached \[3.1001, 3.2996\].*reaches \[3.1, 3.33\]"):
         load_rivals(tmp_path)
     monkeypatch.setattr(report, "maker", lambda: "4567cdef")
     with pytest.raises(ResultsMismatch, match=r"rivals.json was made by 0123abcd"):
