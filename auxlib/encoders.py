@@ -118,7 +118,7 @@ def cache_states(
     columns = Features({"token_ids": List(Value("int32")), "hidden": List(Value("float16")), "label": Value("int64")})
     key = json.dumps([encoder.fingerprint, str(encoder.model.dtype), encoded, labels])
     folder = cache_dir() / "states" / hashlib.sha256(key.encode()).hexdigest()[:20]
-    return table_once(folder, columns, list(by_length(encoded, batch_tokens)), read)
+    return table_once(folder, columns, lambda: list(by_length(encoded, batch_tokens)), read)
 
 
 def _state_rows(

@@ -17,6 +17,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -121,7 +122,11 @@ def cache_features(
 
     if not len(dataset):
         raise CorpusError("there is no text to cache.")
-    encoded = [frame.encode(expert, text) for text in dataset["text"]]
+
+    @cache
+    def encoded() -> list[list[int]]:
+        return [frame.encode(expert, text) for text in dataset["text"]]
+
     columns = Features({
         "text": Value("string"),
         "keywords": List(Value("string")),
@@ -132,10 +137,10 @@ def cache_features(
     })  # fmt: skip
 
     def read(batches: Batches) -> Iterator[dict]:
-        return _feature_rows(expert, dataset, encoded, batches, frame, support, dtype, progress)
+        return _feature_rows(expert, dataset, encoded(), batches, frame, support, dtype, progress)
 
     folder = cache_dir() / "features" / _cache_key(expert, dataset, frame, support, dtype)
-    return table_once(folder, columns, list(by_length(encoded, batch_tokens)), read)
+    return table_once(folder, columns, lambda: list(by_length(encoded(), batch_tokens)), read)
 
 
 def _cache_key(expert: Expert, dataset: Dataset, frame: Frame, support: Tensor | None, dtype: torch.dtype) -> str:

@@ -22,18 +22,20 @@ if TYPE_CHECKING:
 Batches = Sequence[Sequence[int]]
 
 
-def table_once(folder: Path, columns: Features, batches: Batches, read: Callable[[Batches], Iterator[dict]]) -> Dataset:
+def table_once(
+    folder: Path, columns: Features, plan: Callable[[], Batches], read: Callable[[Batches], Iterator[dict]]
+) -> Dataset:
     """The table in ``folder``, memory-mapped; written now if nobody has written it.
 
     Args:
         columns: names and types.
-        batches: row numbers that are read together.
+        plan: says which row numbers are read together; asked only if there is something to read.
         read: makes the rows of some batches, in their order.
     """
     from datasets import load_from_disk
 
     if not folder.is_dir():
-        rank, ranks = launched()
+        (rank, ranks), batches = launched(), plan()
 
         def write(batches: Batches, scratch: Path) -> None:
             _write(read(batches), columns, scratch)
