@@ -163,6 +163,11 @@ def scores_of(system: nn.Module, rows: Rows, collate: Collate, noise: float = 0.
     return torch.cat(found)
 
 
+def labels_of(rows: Rows) -> list[int]:
+    """The right answers, in the order of the rows."""
+    return [rows[i]["label"] for i in range(len(rows))]
+
+
 def judged(scores: Tensor, labels: Sequence[int]) -> dict[str, float]:
     """Accuracy, and F1 averaged over all labels, each of which counts the same."""
     said, true = scores.argmax(-1), torch.tensor(labels)

@@ -53,7 +53,14 @@ class Encoder:
         return self.model.config.hidden_size
 
     def encode(self, rows: Mapping[str, Sequence[str]], length: int = LENGTH) -> list[list[int]]:
-        """Token ids of each text, or of each pair where there is a column ``second``; cut after ``length``."""
+        """Token ids of each text, or of each pair where there is a column ``second``; cut after ``length``.
+
+        Raises:
+            TaskError: no text of this length could be read.
+        """
+        longest = self.model.config.max_position_embeddings
+        if not 3 <= length <= longest:
+            raise TaskError(f"length is {length}; {self.reference!r} reads from 3 to {longest} tokens of a text.")
         return self.tokenizer(rows["text"], rows.get("second"), truncation=True, max_length=length)["input_ids"]
 
     @torch.inference_mode()

@@ -29,6 +29,7 @@ from auxlib.errors import CheckpointError, TaskError
 from auxlib.experts import require_same_expert
 
 MARGIN = 1.0
+AT_ONCE = 128  # texts that are read together
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class LabelConfig:
 
     width: int = 96
     layers: int = 1
-    heads: int = 12
+    heads: int = 4
     dropout: float = 0.1
     named: bool = False
 
@@ -161,8 +162,11 @@ class LabelTuned:
         if not texts or any(not text.strip() for text in texts):
             raise TaskError("there is a text without a word; leave it out, there is nothing to tell it by.")
         rows = {"text": list(texts)} | ({} if second is None else {"second": list(second)})
-        ids, mask = as_batch(self.encoder, self.encoder.encode(rows, self.length))
-        return self.decoder.eval()(self.encoder.read(ids, mask), mask)
+        encoded, found = self.encoder.encode(rows, self.length), []
+        for start in range(0, len(encoded), AT_ONCE):
+            ids, mask = as_batch(self.encoder, encoded[start : start + AT_ONCE])
+            found.append(self.decoder.eval()(self.encoder.read(ids, mask), mask))
+        return torch.cat(found)
 
     def predict(self, texts: Sequence[str], second: Sequence[str] | None = None) -> list[str]:
         """The name of the best label of each text."""

@@ -11,7 +11,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 
 from auxlib.batches import FeatureRows
-from auxlib.classify import fit, judged, scores_of, states_batch, text_batch
+from auxlib.classify import fit, judged, labels_of, scores_of, states_batch, text_batch
 from auxlib.encoders import Encoder, cache_states
 from auxlib.errors import TrainingError
 from auxlib.ytuning import LOSSES, LabelConfig, LabelDecoder
@@ -34,10 +34,6 @@ def texts() -> Dataset:
 @pytest.fixture
 def rows(encoder: Encoder, texts: Dataset, cache: Path) -> FeatureRows:
     return FeatureRows(cache_states(encoder, texts, progress=False), plain="label")
-
-
-def labels_of(rows: FeatureRows) -> list[int]:
-    return [rows[i]["label"] for i in range(len(rows))]
 
 
 @pytest.mark.parametrize("loss", LOSSES)

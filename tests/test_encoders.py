@@ -82,6 +82,14 @@ def test_a_pair_is_read_as_one_text(encoder: Encoder) -> None:
     assert encoder.tokenizer.convert_ids_to_tokens(pair) == ["[CLS]", "the", "dog", "[SEP]", "a", "coat", "[SEP]"]
 
 
+def test_a_length_that_nobody_could_read_is_refused(encoder: Encoder) -> None:
+    longest = encoder.model.config.max_position_embeddings
+    assert len(encoder.encode({"text": ["a " * 999]}, longest)[0]) == longest
+    for length in (2, longest + 1):
+        with pytest.raises(TaskError, match=f"length is {length}; .* reads from 3 to {longest} tokens"):
+            encoder.encode({"text": list(SENTENCES)}, length)
+
+
 def test_no_gradient_enters_the_encoder(encoder: Encoder) -> None:
     assert not any(weight.requires_grad for weight in encoder.model.parameters())
     assert not encoder.read(*as_batch(encoder, encoder.encode({"text": list(SENTENCES)}))).requires_grad

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from auxlib.batches import FeatureRows
-from auxlib.classify import Collate, Fitted, Rows, fit, judged, scores_of, states_batch, text_batch
+from auxlib.classify import Collate, Fitted, Rows, fit, judged, labels_of, scores_of, states_batch, text_batch
 from auxlib.encoders import cache_states, load_encoder
 from auxlib.labels.systems import Setting, System
 from auxlib.ledger import ComputeLedger, counted_by_torch
@@ -75,13 +75,19 @@ class Desk:
             self.seed, progress=False,
         )  # fmt: skip
 
-    def judge(self, noise: float = 0.0, texts: int | None = None) -> dict[str, float]:
-        """Figures on the test texts, or on some of them; with noise on the states that labels are matched with."""
+    def judge(self) -> dict[str, float]:
+        """Figures on the test texts."""
+        return self._judge(self.rows("test"))
+
+    def noisy(self, noises: Sequence[float], texts: int) -> dict[str, float]:
+        """Accuracy on some of the test texts, by the strength of noise on the states that labels are matched with."""
         rows = self.rows("test")
-        count = len(rows) if texts is None else min(texts, len(rows))
-        rows = torch.utils.data.Subset(rows, sorted(random.Random(0).sample(range(len(rows)), count)))
-        scores = scores_of(self.module, rows, self.collate, noise, self.seed)
-        return judged(scores, [rows[i]["label"] for i in range(count)])
+        drawn = sorted(random.Random(0).sample(range(len(rows)), min(texts, len(rows))))
+        some = torch.utils.data.Subset(rows, drawn)
+        return {str(noise): self._judge(some, noise)["accuracy"] for noise in noises}
+
+    def _judge(self, rows: Rows, noise: float = 0.0) -> dict[str, float]:
+        return judged(scores_of(self.module, rows, self.collate, noise, self.seed), labels_of(rows))
 
     def cost(self) -> dict[str, float]:
         """Operations of a whole training and of telling one text; weights that learn, and memory while they do.

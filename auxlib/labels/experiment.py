@@ -72,7 +72,7 @@ def run_attempt(attempt: Attempt) -> Record:
             "labels": len(label_names(texts["test"])),
             "chance": max(Counter(texts["test"]["label"]).values()) / len(texts["test"]),
         }
-        found |= {"noisy": {str(noise): desk.judge(noise, NOISY)["accuracy"] for noise in NOISES}}
+        found |= {"noisy": desk.noisy(NOISES, NOISY)}
     return vars(attempt) | spent | found
 
 

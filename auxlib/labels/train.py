@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from auxlib.batches import FeatureRows
-from auxlib.classify import fit, judged, scores_of, states_batch
+from auxlib.classify import fit, judged, labels_of, scores_of, states_batch
 from auxlib.encoders import Encoder, cache_states, load_encoder
 from auxlib.labels.systems import MIDDLE
 from auxlib.tasks import label_names, load_task
@@ -53,7 +53,7 @@ def train_labels(
         seed=seed, progress=progress,
     )  # fmt: skip
     test = rows["test"]
-    found = judged(scores_of(decoder, test, states_batch), [test[i]["label"] for i in range(len(test))])
+    found = judged(scores_of(decoder, test, states_batch), labels_of(test))
     receipt = {
         "task": str(task), "texts": len(rows["train"]), "loss": loss, "epochs": epochs, "learning_rate": learning_rate,
         "seed": seed, "best_epoch": fitted.best_epoch, "test": found, **asdict(config),

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from auxlib.batches import FeatureRows
-from auxlib.classify import judged, scores_of, states_batch
+from auxlib.classify import judged, labels_of, scores_of, states_batch
 from auxlib.encoders import Encoder, cache_states, load_encoder, mean_state
 from auxlib.labels.desk import Desk
 from auxlib.labels.systems import Setting, System
@@ -75,4 +75,4 @@ def _nearest_name(encoder: Encoder, rows: Dataset) -> float:
 
     names = F.normalize(name_states(encoder, label_names(rows)), dim=-1)
     read = FeatureRows(cache_states(encoder, rows, progress=False), plain="label")
-    return judged(scores_of(Nearest(), read, states_batch), [read[i]["label"] for i in range(len(read))])["accuracy"]
+    return judged(scores_of(Nearest(), read, states_batch), labels_of(read))["accuracy"]
