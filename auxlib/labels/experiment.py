@@ -19,7 +19,7 @@ from auxlib.tasks import label_names, load_task
 from auxlib.trials import Record, made_by, run_trials
 
 TASKS = ("r8", "20ng", "vader-movie", "vader-amazon", "wordnet-definition")
-MOST = 2000  # texts to learn from: with all that there are, the whole takes more than an hour and a half
+MOST = 1500  # texts to learn from: with all that there are, the whole takes more than an hour and a half
 USED = "20ng"  # the task whose labels have telling names, and texts enough for each
 SEEDS, SEARCH_SEED, SEARCHED = (0, 1, 2), 100, 500
 NOISES, NOISY = (0.0, 1.0, 2.0), 500  # and test texts

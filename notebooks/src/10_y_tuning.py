@@ -245,8 +245,8 @@ look = use("10.2", look)
 # %% [markdown]
 # ### The decoder
 #
-# `LabelDecoder` puts such a look into a transformer's block, with learned matrices before and after it, and twelve
-# heads that look in twelve ways. The labels look at *each other*, then at the text, then think it over (a small
+# `LabelDecoder` puts such a look into a transformer's block, with learned matrices before and after it, and four
+# heads that look in four ways. The labels look at *each other*, then at the text, then think it over (a small
 # feed-forward net). What has each label learned? The score is how far its vector has **moved its own way**:
 #
 # $$s_k = \mathrm{norm}(Y_k - y_k) \cdot \frac{y_k}{\lVert y_k \rVert} + b_k ,$$
