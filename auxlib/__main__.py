@@ -46,7 +46,7 @@ def _course_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     run.add_argument("--jobs", type=_positive, default=2, help="notebooks, or trials, at the same time (default 2)")
     run.add_argument(
         "--experiment",
-        choices=("claim", "rivals", "generation", "ytuning"),
+        choices=("claim", "rivals", "generation", "ytuning", "endtask"),
         help="run this instead, and record it: an hour",
     )
     run.add_argument("--seed", type=int, choices=range(5), help="only one seed of the claim, nothing is recorded")

@@ -7,6 +7,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
     from auxlib.keywords import Asked
     from auxlib.tuned import AuxiliaryTunedLM
 
+ROOMS = {  # an experiment's own, and which of its tables are shown
+    "rivals": ("rivals", "rows"),
+    "generation": ("control", "storyland_rows", "real_rows"),
+    "ytuning": ("labels", "rows", "asked_rows", "use_rows"),
+    "endtask": ("tartan", "story_rows", "weight_rows", "real_rows"),
+}
 LOSSES = {  # of the auxiliaries that the course ships, over their training
     SHIPPED: "real_training.json",
     SHIPPED_SEVERAL: "several_training.json",
@@ -177,53 +184,20 @@ def bench_command(args: Namespace) -> int:
 
 def experiment_command(args: Namespace) -> int:
     """Run an experiment, whole, and record it; of the claim also one seed, and compare with what was recorded."""
-    works = {"claim": _claim, "rivals": _rivals, "generation": _generation, "ytuning": _ytuning}
-    if args.seed is not None and args.experiment != "claim":
+    if args.experiment == "claim":
+        return _claim(args)
+    if args.seed is not None:
         raise CourseError(f"the experiment {args.experiment!r} is run whole: --seed goes with --experiment claim.")
-    return works[args.experiment](args)
-
-
-def _rivals(args: Namespace) -> int:
     from auxlib.claim.table import as_markdown
-    from auxlib.rivals.experiment import run_experiment
-    from auxlib.rivals.report import assemble, origin
-    from auxlib.rivals.table import RESULTS, rows
 
+    room, *shown = ROOMS[args.experiment]
+    experiment, report, table = (import_module(f"auxlib.{room}.{part}") for part in ("experiment", "report", "table"))
     root = data_dir().parent
-    records, spent = run_experiment(root / "build" / "rivals", args.jobs)
-    found = assemble(records) | origin() | {"seconds": round(spent)}
-    print(as_markdown(rows(found)))
-    write_whole(root / RESULTS, found)
-    return int(bool(found["failed"]))
-
-
-def _generation(args: Namespace) -> int:
-    from auxlib.claim.table import as_markdown
-    from auxlib.control.experiment import run_experiment
-    from auxlib.control.report import assemble, origin
-    from auxlib.control.table import RESULTS, real_rows, storyland_rows
-
-    root = data_dir().parent
-    records, spent = run_experiment(root / "build" / "generation", jobs=args.jobs)
-    found = assemble(records) | origin() | {"seconds": round(spent)}
-    write_whole(root / RESULTS, found)
-    for rows in filter(None, (storyland_rows(found), real_rows(found))):
+    records, spent = experiment.run_experiment(root / "build" / args.experiment, jobs=args.jobs)
+    found = report.assemble(records) | report.origin() | {"seconds": round(spent)}
+    write_whole(root / table.RESULTS, found)
+    for rows in filter(None, (getattr(table, name)(found) for name in shown)):
         print(as_markdown(rows))
-    return int(bool(found["failed"]))
-
-
-def _ytuning(args: Namespace) -> int:
-    from auxlib.claim.table import as_markdown
-    from auxlib.labels.experiment import run_experiment
-    from auxlib.labels.report import assemble, origin
-    from auxlib.labels.table import RESULTS, asked_rows, rows, use_rows
-
-    root = data_dir().parent
-    records, spent = run_experiment(root / "build" / "ytuning", jobs=args.jobs)
-    found = assemble(records) | origin() | {"seconds": round(spent)}
-    write_whole(root / RESULTS, found)
-    for table in (rows(found), asked_rows(found), use_rows(found)):
-        print(as_markdown(table))
     return int(bool(found["failed"]))
 
 

@@ -231,6 +231,22 @@ def test_the_fitted_head_is_at_its_optimum() -> None:
     assert torch.allclose(again.weight, head.weight, atol=1e-4), "always the same one"
 
 
+def test_what_moves_the_fitted_head_moves_its_own_loss_in_nothing() -> None:
+    """The envelope theorem: where the head is at its best on the texts that ask, it may be taken as it stands."""
+    torch.manual_seed(0)
+    inputs, labels, body = torch.randn(60, 5).double(), torch.randint(3, (60,)), torch.randn(5, 4).double()
+
+    def refitted(weight: Tensor, decay: float = 0.1) -> Tensor:
+        features = torch.tanh(inputs @ weight)
+        head = fitted_head(features.detach(), labels, 3, decay)
+        return F.cross_entropy(head(features), labels) + decay / 2 * head.weight.square().sum()
+
+    (held,) = torch.autograd.grad(refitted(body.requires_grad_()), body)
+    width = 1e-3 * torch.eye(20).double().view(20, 5, 4)
+    differences = torch.stack([(refitted(body.detach() + d) - refitted(body.detach() - d)) / 2e-3 for d in width])
+    assert torch.allclose(differences.view(5, 4), held, atol=1e-5)
+
+
 @pytest.fixture
 def body(encoder: Encoder) -> nn.Module:
     import copy

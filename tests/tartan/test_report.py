@@ -1,0 +1,90 @@
+"""What is said of the experiment: means that are means, an order that is counted, and results of this code alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from auxlib import commands
+from auxlib.__main__ import main
+from auxlib.errors import ResultsMismatch
+from auxlib.tartan import experiment, report
+from auxlib.tartan.experiment import ALL, ARMS, CROWD, MAIN_EACH, REAL
+from auxlib.tartan.report import assemble, load_endtask, rehearse
+from auxlib.tartan.table import LABELS, NEEDED, RESULTS, real_rows, story_rows, weight_rows
+
+COUNT = {"tune": 1, "before": 1, "meta-two": 3, "meta-both": 3, "mt-both": 3}
+
+
+def record(use: str, arm: str, seed: int, **more: object) -> dict:
+    others = 4 if use == "crowd" and arm != "meta-two" else COUNT.get(arm, 2)
+    ended = [0.4, 0.3, 0.2, 0.1][:others]
+    return {
+        "use": use, "task": "storyland", "arm": arm, "seed": seed, "passes": 800, "each": MAIN_EACH, "rate": 0.004,
+        "macro_f1": 0.5 + 0.1 * seed, "accuracy": 0.6, "dev": 0.5, "step_seconds": 0.2 if "meta" in arm else 0.1,
+        "weights": [ended, ended], "ended": ended, "seconds": 1.0, **more,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def records() -> list[dict]:
+    story = [record("story", arm, seed) for arm in ARMS for seed in (0, 1)]
+    story += [record("story", arm, 0, passes=400, macro_f1=0.3) for arm in ("tune", "mt")]
+    crowd = [record("crowd", arm, seed) for arm in CROWD for seed in (0, 1)]
+    crowd[-1]["ended"] = [0.4, 0.2, 0.3, 0.1]
+    real = [record("real", arm, 0, task=task) for arm in REAL for task in experiment.TASKS]
+    return [*story, *crowd, *real]
+
+
+def test_means_and_standard_errors_over_the_seeds(records: list[dict]) -> None:
+    found = assemble(records)
+    assert found["storyland"]["main"]["mt"]["macro_f1"] == [0.55, 0.05]
+    assert found["storyland"]["passes"]["mt"] == {"400": [0.3, 0.0], "800": [0.55, 0.05]}
+    assert "meta" not in found["storyland"]["passes"], "one point is no curve"
+    assert found["meta_step_ratio"] == 2.0
+    assert found["storyland"]["objectives"][1:] == list(ALL)
+    assert found["storyland"]["weights"]["meta"][0] == [[0.4, 0.3, 0.2, 0.1]] * 3
+
+
+def test_only_seeds_in_the_whole_order_count(records: list[dict]) -> None:
+    assert assemble(records)["ranking_seeds_correct"] == {"meta": 2, "exact": 1}
+
+
+def test_what_failed_is_listed_and_missing(records: list[dict]) -> None:
+    broken = [*records[:-1], {**records[-1], "error": "out of memory"}]
+    found = assemble(broken)
+    assert list(found["failed"].values()) == ["out of memory"]
+    assert records[-1]["arm"] not in found["real"][records[-1]["task"]]
+    assert any("–" in row.values() for row in real_rows(found))
+
+
+def test_a_row_for_each_arm(records: list[dict]) -> None:
+    found = assemble(records)
+    assert [row[""] for row in story_rows(found)] == [LABELS[a] for a in LABELS if a in ARMS or a in CROWD]
+    assert len(real_rows(found)) == len(REAL)
+    assert weight_rows(found)[0] == {
+        "": LABELS["meta"], "end task": "0.40", ALL[0]: "0.30", ALL[1]: "0.20", ALL[2]: "0.10",
+    }  # fmt: skip
+
+
+def test_a_run_is_recorded_shown_and_loaded_and_results_of_other_code_are_refused(
+    records: list[dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(report, "maker", lambda: "0123abcd")
+    monkeypatch.setattr(commands, "data_dir", lambda: tmp_path / "data")
+    monkeypatch.setattr(experiment, "run_experiment", lambda folder, jobs: (records, 61.4))
+    assert load_endtask(tmp_path) is None
+    assert main(["run", "--experiment", "endtask"]) == 0
+    found = load_endtask(tmp_path)
+    assert set(found) >= NEEDED
+    assert found["seconds"] == 61
+    assert all(f"| {LABELS[arm]} " in capsys.readouterr().out for arm in ("mt",))
+    monkeypatch.setattr(report, "maker", lambda: "4567cdef")
+    with pytest.raises(ResultsMismatch, match=f"{RESULTS.name} was made by 0123abcd"):
+        load_endtask(tmp_path)
+
+
+def test_the_rehearsal_is_the_same_again() -> None:
+    assert rehearse() == rehearse()
+    assert len(rehearse()) == 4

@@ -1,0 +1,128 @@
+"""Learning together: the budget is kept, equal weights are equal, and what goes wrong is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from auxlib.endtask import MetaWeights
+from auxlib.errors import TrainingError
+from auxlib.tartan.objectives import Labels, MissingWords, Objective, Unlearned, rows_batch
+from auxlib.tartan.together import ASKING, Plan, Shared, Taught, train_together
+
+from .conftest import MASK, ROWS, TEXTS, WIDTH, WORDS, make_body
+
+PLAN = Plan(passes=60, batch_size=8, rate=3e-3, every=10)
+
+
+def shared_by(*kinds: str) -> Shared:
+    """A fresh body with these objectives."""
+    body = make_body()
+    torch.manual_seed(1)
+    made: dict[str, Callable[[], Objective]] = {
+        "end": lambda: Labels("end", ROWS, WIDTH, 2),
+        "words": lambda: MissingWords("words", TEXTS, WIDTH, MASK, torch.arange(WORDS + 1) >= 4),
+        "adversary": lambda: Unlearned("adversary", ROWS, WIDTH, 2),
+    }
+    return Shared(body, [made[kind]() for kind in kinds])
+
+
+def learned(*kinds: str, plan: Plan = PLAN, **more: object) -> tuple[Shared, Taught]:
+    shared = shared_by(*kinds)
+    return shared, train_together(shared, plan, ROWS, progress=False, **more)
+
+
+@pytest.mark.parametrize(("kinds", "meta", "steps"), [(1, False, 60), (2, False, 30), (2, True, 18), (3, True, 13)])
+def test_everybody_has_as_many_passes(kinds: int, meta: bool, steps: int) -> None:
+    assert PLAN.steps(kinds, meta) == steps
+    assert steps * (kinds + meta * ASKING) <= PLAN.passes
+    names = ("end", "words", "adversary")[:kinds]
+    _, taught = learned(*names, meta=MetaWeights(kinds) if meta else None)
+    assert taught.losses.shape == taught.weights.shape == taught.cosines.shape == (steps, kinds)
+    assert len(taught.dev) == -(-steps // PLAN.every), "every ten steps, and after the last"
+
+
+def test_it_learns_and_keeps_what_was_best() -> None:
+    plan = Plan(passes=400, batch_size=16, rate=1e-2, every=20)
+    shared, taught = learned("end", "words", plan=plan)
+    assert taught.losses[-10:].mean(0)[0] < taught.losses[:10].mean(0)[0] / 2
+    assert max(taught.dev) > 0.9
+    shared.eval()
+    said = shared(**{k: v for k, v in rows_batch(ROWS).items() if k != "labels"}).argmax(-1)
+    assert (said == rows_batch(ROWS)["labels"]).float().mean() > 0.9
+
+
+def test_one_objective_alone_is_fine_tuning_and_the_seed_decides_everything() -> None:
+    (one, first), (other, second) = learned("end"), learned("end")
+    assert torch.equal(first.losses, second.losses)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    assert torch.equal(first.weights, torch.ones(60, 1))
+    _, third = learned("end", plan=Plan(60, 8, 3e-3, every=10, seed=1))
+    assert not torch.equal(first.losses, third.losses)
+
+
+def test_the_heads_see_the_same_batches_whatever_the_weights_do() -> None:
+    """The first losses of all objectives are those of the untrained body, with META as without."""
+    _, plain = learned("end", "words")
+    _, meta = learned("end", "words", meta=MetaWeights(2))
+    assert torch.equal(plain.losses[0], meta.losses[0])
+    assert torch.equal(plain.weights, torch.full((30, 2), 0.5))
+    assert not torch.equal(meta.weights[-1], plain.weights[-1])
+
+
+def test_without_development_rows_nothing_is_chosen_and_no_weight_can_learn() -> None:
+    shared = shared_by("words")
+    taught = train_together(shared, PLAN, progress=False)
+    assert taught.dev == []
+    for dev in ((), ROWS[:1]):
+        with pytest.raises(TrainingError, match="the weights learn from development rows, and there are none"):
+            train_together(shared_by("end", "words"), PLAN, dev, MetaWeights(2), progress=False)
+
+
+def test_as_many_weights_as_objectives() -> None:
+    with pytest.raises(TrainingError, match="3 weights for 2 objectives"):
+        learned("end", "words", meta=MetaWeights(3))
+
+
+def test_an_objective_that_breaks_is_named_and_all_is_as_the_step_before_left_it() -> None:
+    shared = shared_by("end", "words")
+    kept: list[list[Tensor]] = []
+
+    def broken(states: Tensor, batch: object) -> Tensor:
+        kept.append([weight.detach().clone() for weight in shared.parameters()])
+        return states.sum() * (float("nan") if len(kept) == 5 else 0)
+
+    shared.objectives[1].loss = broken
+    with pytest.raises(TrainingError, match="the loss of objective 'words' is nan"):
+        train_together(shared, PLAN, ROWS, progress=False)
+    assert len(kept) == 5
+    assert all(torch.equal(a, b) for a, b in zip(shared.parameters(), kept[-1], strict=True))
+    assert all(weight.isfinite().all() for weight in shared.parameters())
+
+
+def test_the_adversary_loses_its_weight() -> None:
+    """And it alone: on texts that are easily told, its gradient is the end task's turned round."""
+    plan = Plan(passes=500, batch_size=16, rate=3e-3, every=50)
+    _, taught = learned("end", "words", "adversary", plan=plan, meta=MetaWeights(3, rate=0.1))
+    end, words, adversary = taught.weights[-1].tolist()
+    assert adversary < min(end, words)
+    assert taught.cosines[:, 2].mean() < 0 < taught.cosines[:, 0].mean()
+
+
+def test_the_other_heads_are_silent_when_a_label_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = shared_by("end", "words")
+    monkeypatch.setattr(nn.Linear, "forward", _counted(nn.Linear.forward, seen := []))
+    shared(**{k: v for k, v in rows_batch(ROWS).items() if k != "labels"})
+    assert id(shared.objectives[0].head) in seen
+    assert id(shared.objectives[1].head) not in seen
+
+
+def _counted(forward: Callable, seen: list[int]) -> Callable:
+    def count(self: nn.Module, *given: Tensor) -> Tensor:
+        seen.append(id(self))
+        return forward(self, *given)
+
+    return count
