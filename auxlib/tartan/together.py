@@ -25,6 +25,7 @@ from auxlib.errors import TrainingError
 from auxlib.experts import best_dtype
 from auxlib.tartan.objectives import Objective, Rows, rows_batch
 
+DECAY = 1.0  # of the fresh head: fitted on few texts, it is to be hardly more than the labels' mean states
 ASKING = 4 / 3  # passes through the body for a development gradient: one, and a forward pass alone, which is a third
 
 
@@ -188,7 +189,7 @@ class _Together(Trainer):
             return None
         self.shared.eval()
         labels = self.shared.objectives[0].head.out_features
-        return development_gradient(self.body, self._states, inputs["fit"], inputs["ask"], labels)
+        return development_gradient(self.body, self._states, inputs["fit"], inputs["ask"], labels, DECAY)
 
     def taught(self, seconds: float) -> Taught:
         """What has been seen on the way."""
