@@ -513,7 +513,7 @@ plot.curves({"our decoder": (trainings, factors)}, "trainings on one reading", "
 # - at most **2 %** of the encoder's weights learn;
 # - at most **a twentieth** of the operations.
 #
-# Everybody learns from the same 2,000 texts of a task, has three settings to choose from by dev texts, then three
+# Everybody learns from the same 1,500 texts of a task, has three settings to choose from by dev texts, then three
 # seeds, then one look at the test. Beside them stand the probe, a probe that looks (one query for all labels), and
 # LoRA.
 #
@@ -528,14 +528,18 @@ def show(table, *left_out):
 
 
 recorded = read_labels(data_dir().parent)
-show(asked_rows(recorded)) if recorded else print("not recorded yet: python -m auxlib run --experiment ytuning")
+show(asked_rows(recorded))
 
 # %% [markdown]
-# One of the rules is decided already: for a single training the ceiling of the last section lies below twenty. Only
-# seeds that share a reading can reach the twentieth, and the table has a column for either.
+# Rule by rule. **Accuracy**: kept on R8 and on the film reviews, missed on 20 Newsgroups, where
+# 94.5<!-- 20ng (20 labels, 1,500 texts) | --> % is less than was asked. **Weights**: kept, with room to spare.
+# **A twentieth of the operations**: missed for a single training, on every task, and the ceiling of the last section
+# says that nobody could have kept it. Three seeds on one reading do, except on 20 Newsgroups, which wants to be read to
+# the last layer.
 #
 # "Above the linear probe" is the column that the abstract does not have. A decoder that is no better than a line on the
-# mean would meet the first two rules as well, and nobody would need it.
+# mean would meet the first two rules as well, and nobody would need it. On four tasks it is two points better or more;
+# on 20 Newsgroups it is not, and that is the task it fails. What a whole post is about, its average says.
 #
 # Now everybody, first on every task, and then on the film reviews with all that it cost. "Noise 1" is the accuracy when
 # Gaussian noise as large as the states themselves is added to them. The paper's authors say that matching with labels
@@ -544,15 +548,18 @@ show(asked_rows(recorded)) if recorded else print("not recorded yet: python -m a
 # **Before you look**: with whom should one compare, to find out whether that is so?
 
 # %% tags=["nbval-check-output"]
-if recorded:
-    show(accuracy_rows(recorded))
-    show([row for row in rows(recorded) if row["task"] == "vader-movie"], "task", "macro-F1", "an epoch")
-else:
-    print("not recorded yet")
+show(accuracy_rows(recorded))
+show([row for row in rows(recorded) if row["task"] == "vader-movie"], "task", "macro-F1", "an epoch")
 
 # %% [markdown]
-# With the probes, for they read the *same* states. Whoever is tuned has made states of its own, and may have made them
-# sturdier.
+# With the probes, for they read the *same* states; whoever is tuned has made states of its own. And the **line on the
+# mean** loses least of the three: an average over tokens averages the noise away, while whoever *looks* can be led to
+# look at noise. Of the sturdiness that the paper reports nothing shows here.
+#
+# A second uncomfortable neighbour is the attention probe. One query for all labels, a few hundredths of the decoder's
+# weights, and it stays within a point of the decoder on every task, on definitions ahead of it. So most of what labels
+# gain by looking is gained by *one* look; vectors of their own add little. You would not know from the abstract's
+# comparison, and we should not have known without this row.
 #
 # One task as a picture, accuracy over the operations of a training. Up and to the left is better.
 #
@@ -568,7 +575,7 @@ def against_cost(task):
     return plot.curves(dots, "training, TFLOP (reading included)", "test accuracy", title, log_x=True)
 
 
-against_cost("vader-movie") if recorded else print("not recorded yet")
+against_cost("vader-movie")
 
 # %% [markdown]
 # ## What label vectors are good for
@@ -631,16 +638,17 @@ report("nearest name, nothing trained", hits(NearestName(), LAST))
 # examples.
 
 # %% tags=["nbval-check-output"]
-if recorded:
-    for name, table in recorded["unseen"].items():
-        print(
-            f"{name:9} unseen {table['accuracy']:.3f}   seen {table['seen']:.3f}   nearest name {table['cosine']:.3f}"
-        )
-show(use_rows(recorded)) if recorded else print("not recorded yet")
+for name, table in recorded["unseen"].items():
+    print(f"{name:9} unseen {table['accuracy']:.3f}   seen {table['seen']:.3f}   nearest name {table['cosine']:.3f}")
+show(use_rows(recorded))
 
 # %% [markdown]
-# Read such a table from its controls: what is "names of other labels" worth beside no names at all, and the nearest
-# name beside the decoder?
+# Read such a table from its controls. With ten texts a label, vectors that begin at their names are no better than
+# vectors that begin anywhere, and wrong names do as well as right ones. So names are no help in *learning* here. For
+# labels without any text they are everything: 0.610<!-- named unseen --> against 0.318<!-- misnamed unseen --> with the
+# names handed on. And the untrained rule is ahead of both.
+#
+# With few texts the line on the mean beats our decoder as well. It has less to learn.
 #
 # ## The seal
 #
