@@ -164,7 +164,8 @@ def fitted_head(features: Tensor, labels: Tensor, count: int, decay: float = 1e-
 
     A convex problem in a few numbers: L-BFGS is at its end after some dozen steps, and always at the same one.
     """
-    head = nn.Linear(features.shape[1], count).to(features)
+    # without an initialisation that would draw random numbers: whoever is asked must not change the others' dropout
+    head = nn.utils.skip_init(nn.Linear, features.shape[1], count).to(features)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     optimiser = torch.optim.LBFGS(head.parameters(), max_iter=50, line_search_fn="strong_wolfe")

@@ -122,7 +122,7 @@ def curves(
         for i, (name, height) in enumerate(levels.items()):
             axes[0].axhline(height, label=name, color="0.4", linestyle=DASHES[1:][i], linewidth=1)
         if log_x:
-            axes[0].set_xscale("log")
+            _log_scale(axes[0], [value for x, _ in points.values() for value in x])
         elif all(value.is_integer() for x, _ in points.values() for value in x):
             axes[0].locator_params("x", integer=True)
         if log_y:
@@ -134,6 +134,17 @@ def curves(
     said = [f"{name}: {_course(x, y, xlabel)}." for name, (x, y) in points.items()]
     said += [f"{name}: level {_short(height)}." for name, height in levels.items()]
     return _picture(paint, title, [f"Lines, {ylabel} over {xlabel}.", *said])
+
+
+def _log_scale(axes: Axes, values: Numbers) -> None:
+    """A logarithmic x axis; where it spans less than two powers of ten, ticks are plain numbers."""
+    axes.set_xscale("log")
+    if max(values) < 100 * min(values):
+        from matplotlib.ticker import LogFormatter, LogLocator, NullLocator
+
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(9, 9)))
+        axes.xaxis.set_minor_locator(NullLocator())
 
 
 def dial(weights: Numbers, series: Mapping[str, Numbers], title: str, xlabel: str = "weight λ") -> Picture:

@@ -90,23 +90,32 @@ class Labels(Objective):
 
 
 class Unlearned(Labels):
-    """An adversary (Ganin and Lempitsky 2015): its head learns the labels, and the body learns to hide them from it."""
+    """An adversary (Ganin and Lempitsky 2015): its head learns the labels, and the body learns to hide them from it.
+
+    Args:
+        strength: of what the body is told.
+    """
+
+    def __init__(self, name: str, rows: Rows, width: int, count: int, strength: float = 1.0) -> None:
+        super().__init__(name, rows, width, count)
+        self.strength = strength
 
     def loss(self, states: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy, whose gradient is turned round where it enters the body."""
-        return super().loss(_Turned.apply(states), batch)
+        return super().loss(_Turned.apply(states, self.strength), batch)
 
 
 class _Turned(torch.autograd.Function):
-    """The identity; on the way back, its negative."""
+    """The identity; on the way back, a multiple of its negative."""
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor) -> Tensor:
+    def forward(ctx: Any, states: Tensor, strength: float) -> Tensor:
+        ctx.strength = strength
         return states.view_as(states)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return -gradient
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return -ctx.strength * gradient, None
 
 
 class HiddenWords(Objective):

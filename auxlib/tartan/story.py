@@ -21,7 +21,7 @@ from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.rules import Rules
 from auxlib.worlds.storyland import Storyland
 
-WIDTH, UNLABELLED, DEV, TEST = 64, 4000, 120, 1000
+WIDTH, UNLABELLED, DEV, TEST, STRENGTH = 64, 4000, 120, 1000, 0.8
 GRAMMAR = data_dir() / "storyland" / "grammar.toml"
 
 
@@ -81,7 +81,7 @@ def story_lab(seed: int, each: int = 5) -> Lab:
         {
             "missing words": lambda name, _: words(name, texts),
             "words of anywhere": lambda name, _: words(name, mixed),
-            "adversary": lambda name, _: Unlearned(name, labelled, WIDTH, count),
+            "adversary": lambda name, _: Unlearned(name, labelled, WIDTH, count, STRENGTH),
         },
     )  # fmt: skip
 

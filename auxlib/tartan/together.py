@@ -38,6 +38,7 @@ class Plan:
         batch_size: texts of an objective in one step.
         rate: of the body; heads learn `faster` times as fast.
         every: steps between two looks at the development texts.
+        smooth: how much of the development gradient is that of the steps before; 0 in the authors' code.
     """
 
     passes: int
@@ -46,6 +47,7 @@ class Plan:
     faster: float = 3.0
     every: int = 25
     seed: int = 0
+    smooth: float = 0.9
 
     def steps(self, objectives: int, meta: bool) -> int:
         """How often all can be asked: with META each step also asks the development texts."""
@@ -143,7 +145,7 @@ class _Together(Trainer):
     def __init__(
         self, shared: Shared, plan: Plan, dev: Rows, meta: MetaWeights | None, arguments: TrainingArguments
     ) -> None:
-        self.shared, self.meta = shared, meta
+        self.shared, self.plan, self.meta, self.toward = shared, plan, meta, None
         self.seen, self.weights, self.took = [], [], []
         self.body = list(shared.body.parameters())
         heads = [weight for one in shared.objectives for weight in one.parameters()]
@@ -189,7 +191,11 @@ class _Together(Trainer):
             return None
         self.shared.eval()
         labels = self.shared.objectives[0].head.out_features
-        return development_gradient(self.body, self._states, inputs["fit"], inputs["ask"], labels, DECAY)
+        fresh = development_gradient(self.body, self._states, inputs["fit"], inputs["ask"], labels, DECAY)
+        # a few texts say little, and say it anew with each step; the body moves slowly, so what they said adds up
+        keep = self.plan.smooth if self.toward else 0.0
+        self.toward = [part.lerp(old, keep) for part, old in zip(fresh, self.toward or fresh, strict=True)]
+        return self.toward
 
     def taught(self, seconds: float) -> Taught:
         """What has been seen on the way."""

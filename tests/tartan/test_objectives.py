@@ -125,8 +125,9 @@ def test_the_embeddings_learn_as_a_part_of_the_body_and_are_in_it_once(body: nn.
     assert not any(weight is body.get_input_embeddings().weight for weight in asked.parameters())
 
 
-def test_an_adversary_learns_and_turns_the_body_round(body: nn.Module) -> None:
-    plain, other = Labels("labels", ROWS, WIDTH, 2), Unlearned("adversary", ROWS, WIDTH, 2)
+@pytest.mark.parametrize("strength", [1.0, 0.25])
+def test_an_adversary_learns_and_turns_the_body_round(strength: float) -> None:
+    plain, other = Labels("labels", ROWS, WIDTH, 2), Unlearned("adversary", ROWS, WIDTH, 2, strength)
     other.load_state_dict(plain.state_dict())
     batch = rows_batch(ROWS)
     found = []
@@ -136,7 +137,7 @@ def test_an_adversary_learns_and_turns_the_body_round(body: nn.Module) -> None:
         found.append((loss, *torch.autograd.grad(loss, [states, *asked.parameters()])))
     (loss, states, *head), (again, turned, *same) = found
     assert torch.equal(loss, again)
-    assert torch.equal(turned, -states)
+    assert torch.equal(turned, -strength * states)
     assert all(torch.equal(a, b) for a, b in zip(head, same, strict=True))
 
 

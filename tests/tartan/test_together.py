@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from auxlib.endtask import MetaWeights
+from auxlib.endtask import Agreement, MetaWeights
 from auxlib.errors import TrainingError
+from auxlib.tartan import together
 from auxlib.tartan.objectives import Labels, MissingWords, Objective, Unlearned, rows_batch
 from auxlib.tartan.together import ASKING, Plan, Shared, Taught, train_together
 
@@ -71,6 +73,27 @@ def test_the_heads_see_the_same_batches_whatever_the_weights_do() -> None:
     assert torch.equal(plain.losses[0], meta.losses[0])
     assert torch.equal(plain.weights, torch.full((30, 2), 0.5))
     assert not torch.equal(meta.weights[-1], plain.weights[-1])
+
+
+def test_what_development_texts_said_before_is_kept_as_far_as_one_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[list[Tensor]] = []
+    said = iter(range(1, 99))
+
+    def asked(body: list[Tensor], *_: object) -> list[Tensor]:
+        step = next(said)
+        return [torch.full_like(weight, step) for weight in body]
+
+    def seen(body: object, objectives: list, weights: Tensor, toward: list[Tensor]) -> Agreement:
+        given.append(toward)
+        return Agreement(torch.ones(2), torch.zeros(2), torch.ones(2), 1.0)
+
+    monkeypatch.setattr(together, "development_gradient", asked)
+    monkeypatch.setattr(together, "add_gradients", seen)
+    for smooth, expected in ((0.0, [1, 2, 3]), (0.75, [1, 1.25, 1.6875])):
+        given.clear()
+        said = iter(range(1, 99))
+        train_together(shared_by("end", "words"), replace(PLAN, passes=10, smooth=smooth), ROWS, MetaWeights(2), False)
+        assert [step[0].flatten()[0].item() for step in given] == expected
 
 
 def test_without_development_rows_nothing_is_chosen_and_no_weight_can_learn() -> None:
