@@ -14,15 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auxlib.keywords import (
-    INSIDE,
-    Chooser,
-    Spelling,
-    choose_keyword,
-    encode_usable,
-    is_spelled_in,
-    pad_keywords,
-)
+from auxlib.keywords import INSIDE, Chooser, Spelling, choose_keyword, encode_usable, is_spelled_in, pad_keywords
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -140,11 +140,10 @@ def _log_scale(axes: Axes, values: Numbers) -> None:
     """A logarithmic x axis; where it spans less than two powers of ten, ticks are plain numbers."""
     axes.set_xscale("log")
     if max(values) < 100 * min(values):
-        from matplotlib.ticker import LogFormatter, LogLocator, NullLocator
+        from matplotlib.ticker import LogLocator, NullLocator
 
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(9, 9)))
-        axes.xaxis.set_minor_locator(NullLocator())
+        ticks = LogLocator(subs=(1, 2, 5))
+        axes.xaxis.set(major_locator=ticks, major_formatter="{x:g}", minor_locator=NullLocator())
 
 
 def dial(weights: Numbers, series: Mapping[str, Numbers], title: str, xlabel: str = "weight λ") -> Picture:

@@ -222,10 +222,10 @@ def test_the_fitted_head_is_at_its_optimum() -> None:
     torch.manual_seed(0)
     features, labels = torch.randn(60, 6).double(), torch.randint(3, (60,))
     head = fitted_head(features, labels, 3, decay=0.1)
-    weight = head.weight.clone().requires_grad_()
-    loss = F.cross_entropy(F.linear(features, weight, head.bias), labels) + 0.05 * weight.square().sum()
-    (slope,) = torch.autograd.grad(loss, weight)
-    assert slope.abs().max() < 1e-4
+    weight, bias = head.weight.clone().requires_grad_(), head.bias.clone().requires_grad_()
+    loss = F.cross_entropy(F.linear(features, weight, bias), labels)
+    slopes = torch.autograd.grad(loss + 0.05 * (weight.square().sum() + bias.square().sum()), [weight, bias])
+    assert max(slope.abs().max() for slope in slopes) < 1e-4
     assert not any(parameter.requires_grad for parameter in head.parameters())
     again = fitted_head(features.flip(0), labels.flip(0), 3, decay=0.1)
     assert torch.allclose(again.weight, head.weight, atol=1e-4), "always the same one"
@@ -239,12 +239,20 @@ def test_what_moves_the_fitted_head_moves_its_own_loss_in_nothing() -> None:
     def refitted(weight: Tensor, decay: float = 0.1) -> Tensor:
         features = torch.tanh(inputs @ weight)
         head = fitted_head(features.detach(), labels, 3, decay)
-        return F.cross_entropy(head(features), labels) + decay / 2 * head.weight.square().sum()
+        return F.cross_entropy(head(features), labels) + decay / 2 * sum(
+            part.square().sum() for part in (head.weight, head.bias)
+        )
 
     (held,) = torch.autograd.grad(refitted(body.requires_grad_()), body)
     width = 1e-3 * torch.eye(20).double().view(20, 5, 4)
     differences = torch.stack([(refitted(body.detach() + d) - refitted(body.detach() - d)) / 2e-3 for d in width])
     assert torch.allclose(differences.view(5, 4), held, atol=1e-5)
+
+
+def test_of_a_label_that_the_fitting_texts_lack_the_head_is_not_sure_that_it_is_nowhere() -> None:
+    torch.manual_seed(0)
+    head = fitted_head(torch.randn(30, 8), torch.randint(3, (30,)), 4, decay=1.0)
+    assert F.cross_entropy(head(torch.randn(50, 8)), torch.full((50,), 3)) < 3, "a guess among four costs 1.4"
 
 
 @pytest.fixture

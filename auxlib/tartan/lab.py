@@ -56,7 +56,7 @@ class Arm:
     rule: str | None = None
 
 
-def teach(lab: Lab, arm: Arm, plan: Plan, meta_rate: float = 0.1) -> tuple[Shared, Taught]:
+def teach(lab: Lab, arm: Arm, plan: Plan, meta_rate: float = 0.05) -> tuple[Shared, Taught]:
     """Train a body as an arm would; the seed decides where it begins, and all batches."""
     torch.manual_seed(plan.seed)
     body = lab.body()
@@ -77,7 +77,7 @@ def found_by(lab: Lab, shared: Shared) -> dict[str, float]:
     return judged(scores_of(shared, lab.test, rows_batch), labels_of(lab.test))
 
 
-def try_arm(lab: Lab, arm: Arm, plan: Plan, meta_rate: float = 0.1) -> dict[str, Any]:
+def try_arm(lab: Lab, arm: Arm, plan: Plan, meta_rate: float = 0.05) -> dict[str, Any]:
     """What an arm says of the test rows, and how its weights went; plain numbers, for JSON."""
     shared, taught = teach(lab, arm, plan, meta_rate)
     every = max(1, len(taught.weights) // 50)

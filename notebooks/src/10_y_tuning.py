@@ -697,6 +697,6 @@ for layers, cut in encoders.items():
 # ## Onward
 #
 # First the auxiliary had its say in the logits, and now in the labels. The third place is the *loss*: other tasks that
-# are learned at the side, for the good of the one that counts. This is notebook 11, *End-task aware training* (to
-# come). And if your decoder's loss falls while its accuracy does not move, [Debug me](12_debug_me.ipynb) has the
-# instruments.
+# are learned at the side, for the good of the one that counts. This is
+# [End-task aware training](11_end_task_aware_training.ipynb). And if your decoder's loss falls while its accuracy does
+# not move, [Debug me](12_debug_me.ipynb) has the instruments.
