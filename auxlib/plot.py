@@ -139,7 +139,7 @@ def curves(
 def _log_scale(axes: Axes, values: Numbers) -> None:
     """A logarithmic x axis; where it spans less than two powers of ten, ticks are plain numbers."""
     axes.set_xscale("log")
-    if max(values) < 100 * min(values):
+    if values and max(values) < 100 * min(values):
         from matplotlib.ticker import LogLocator, NullLocator
 
         ticks = LogLocator(subs=(1, 2, 5))
