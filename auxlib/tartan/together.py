@@ -38,6 +38,7 @@ class Plan:
         batch_size: texts of an objective in one step.
         rate: of the body; heads learn `faster` times as fast.
         every: steps between two looks at the development texts.
+        seed: of all that is drawn: batches, and what dropout leaves out.
         smooth: how much of the development gradient is that of the steps before; 0 in the authors' code.
     """
 
