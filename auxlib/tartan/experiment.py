@@ -12,15 +12,12 @@ from auxlib.assets import data_dir
 from auxlib.corpora import text_hash
 from auxlib.encoders import load_encoder
 from auxlib.tartan.lab import Arm, try_arm
-from auxlib.tartan.real import LIKE as LIKES
-from auxlib.tartan.real import real_lab
-from auxlib.tartan.story import story_lab
+from auxlib.tartan.real import LIKE, NEAR, OWN, real_lab
+from auxlib.tartan.story import HARMFUL, NEUTRAL, USEFUL, story_lab
 from auxlib.tartan.together import Plan
 from auxlib.tasks import load_task
 from auxlib.trials import Record, made_by, run_trials
 
-USEFUL, NEUTRAL, HARMFUL = "missing words", "words of anywhere", "adversary"
-OWN, LIKE = "the task's own", "like them"
 ALL = (USEFUL, NEUTRAL, HARMFUL)
 ARMS = {
     "tune": Arm("fine-tuning alone"),
@@ -137,7 +134,7 @@ def maker(library: Sequence[str] = ()) -> str:
     Attempts of one table stand on one ``library`` too, to the letter; a finished table asks by a rehearsal instead.
     """
     package = Path(auxlib.__file__).parent
-    rows = [rows for task in (*TASKS, *(LIKES[task] for task in TASKS)) for rows in load_task(task).values()]
+    rows = [rows for task in (*TASKS, *(NEAR[task] for task in TASKS)) for rows in load_task(task).values()]
     texts = [text_hash(map(str, (*part["text"], *part["label"]))) for part in rows]
     grammar = (data_dir() / "storyland" / "grammar.toml").read_text(encoding="utf-8")
     sources = [package / name for name in (*SOURCES, *library)]

@@ -6,8 +6,6 @@ and has to be learned too. All of its weights learn, the encoder's and the heads
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import nn
 
@@ -17,7 +15,8 @@ from auxlib.tartan.objectives import HiddenWords, Objective, Rows
 from auxlib.tasks import label_names, load_task
 
 EACH, DEV, TEST, LENGTH = 20, 10, 1000, 48
-LIKE = {"20ng": "r8", "vader-amazon": "vader-movie"}  # texts of another task, near to this one's
+OWN, LIKE = "the task's own", "like them"
+NEAR = {"20ng": "r8", "vader-amazon": "vader-movie"}  # another task whose texts are like this one's
 
 
 def real_lab(task: str, seed: int, reference: str = "minilm") -> Lab:
@@ -28,7 +27,6 @@ def real_lab(task: str, seed: int, reference: str = "minilm") -> Lab:
     labelled, rest = some_of_each(train, EACH)
     dev, _ = some_of_each(rows_of(encoder, texts["dev"].shuffle(seed=seed)[:]), DEV)
     test = rows_of(encoder, texts["test"].shuffle(seed=0)[:TEST])
-    like = rows_of(encoder, load_task(LIKE[task])["train"][:])
     tokens = encoder.tokenizer
     hideable = torch.ones(len(tokens), dtype=torch.bool).index_fill(0, torch.tensor(tokens.all_special_ids), False)
 
@@ -38,7 +36,10 @@ def real_lab(task: str, seed: int, reference: str = "minilm") -> Lab:
 
     return Lab(
         labelled, dev, test, len(names), encoder.width, lambda: load_body(reference),
-        {"the task's own": partial(hidden, rows=[*labelled, *rest]), "like them": partial(hidden, rows=like)},
+        {
+            OWN: lambda name, body: hidden(name, body, [*labelled, *rest]),
+            LIKE: lambda name, body: hidden(name, body, rows_of(encoder, load_task(NEAR[task])["train"][:])),
+        },
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from auxlib.worlds.rules import Rules
 from auxlib.worlds.storyland import Storyland
 
 WIDTH, UNLABELLED, DEV, TEST, STRENGTH = 64, 4000, 120, 1000, 0.8
+USEFUL, NEUTRAL, HARMFUL = "missing words", "words of anywhere", "adversary"
 GRAMMAR = data_dir() / "storyland" / "grammar.toml"
 
 
@@ -29,6 +30,12 @@ GRAMMAR = data_dir() / "storyland" / "grammar.toml"
 def the_world() -> Storyland:
     """Built once in a process."""
     return Storyland.load(GRAMMAR)
+
+
+@cache
+def known_places() -> Tensor:
+    """`places_of_words` of that world."""
+    return places_of_words(the_world(), Rules(GRAMMAR))
 
 
 def places_of_words(world: Storyland, rules: Rules) -> Tensor:
@@ -44,9 +51,7 @@ def places_of_words(world: Storyland, rules: Rules) -> Tensor:
 
 def stories(count: int, seed: int) -> Rows:
     """Stories with their place; those few are left out whose words would fit in two."""
-    world = the_world()
-    fits = places_of_words(world, Rules(GRAMMAR))
-    drawn = world.sample(count, torch.Generator().manual_seed(seed))
+    fits, drawn = known_places(), the_world().sample(count, torch.Generator().manual_seed(seed))
     held = fits[drawn].sum(1)
     sure = (held == held.amax(1, keepdim=True)).sum(1) == 1
     return [
@@ -66,11 +71,10 @@ def exchanged(texts: list[list[int]], content: Tensor, seed: int) -> list[list[i
 def story_lab(seed: int, each: int = 5) -> Lab:
     """As many labelled stories of each place, many without a label, and a body that knows nothing yet."""
     world = the_world()
-    rows, count = stories(3 * UNLABELLED // 2 + 500, 10 * seed + 1), len(Rules(GRAMMAR).variables["place"])
+    rows, count = stories(3 * UNLABELLED // 2 + 500, 10 * seed + 1), known_places().shape[1]
     labelled, rest = some_of_each(rows, each)
     texts = [row["token_ids"] for row in rest[DEV : DEV + UNLABELLED]]
     content = torch.isin(torch.arange(len(world.vocabulary)), world.content_ids)
-    mixed = exchanged(texts, content, seed)
     mask_id = len(world.vocabulary)
 
     def words(name: str, texts: list[list[int]]) -> Objective:
@@ -79,9 +83,9 @@ def story_lab(seed: int, each: int = 5) -> Lab:
     return Lab(
         labelled, rest[:DEV], stories(TEST, 10 * seed + 2), count, WIDTH, lambda: story_body(mask_id + 1),
         {
-            "missing words": lambda name, _: words(name, texts),
-            "words of anywhere": lambda name, _: words(name, mixed),
-            "adversary": lambda name, _: Unlearned(name, labelled, WIDTH, count, STRENGTH),
+            USEFUL: lambda name, _: words(name, texts),
+            NEUTRAL: lambda name, _: words(name, exchanged(texts, content, seed)),
+            HARMFUL: lambda name, _: Unlearned(name, labelled, WIDTH, count, STRENGTH),
         },
     )  # fmt: skip
 
