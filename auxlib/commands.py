@@ -39,7 +39,7 @@ ROOMS = {  # an experiment's own, and which of its tables are shown
     "rivals": ("rivals", "rows"),
     "generation": ("control", "storyland_rows", "real_rows"),
     "ytuning": ("labels", "rows", "asked_rows", "use_rows"),
-    "endtask": ("tartan", "story_rows", "weight_rows", "real_rows"),
+    "endtask": ("tartan", "asked_rows", "story_rows", "weight_rows", "real_rows"),
 }
 LOSSES = {  # of the auxiliaries that the course ships, over their training
     SHIPPED: "real_training.json",

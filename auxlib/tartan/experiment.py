@@ -21,16 +21,16 @@ from auxlib.trials import Record, made_by, run_trials
 ALL = (USEFUL, NEUTRAL, HARMFUL)
 ARMS = {
     "tune": Arm("fine-tuning alone"),
-    "before": Arm("the other objective first, then fine-tuning (TAPT)", (USEFUL,), first=True),
+    "before": Arm("the other objective first (TAPT)", (USEFUL,), first=True),
     "mt": Arm("MT-TARTAN", (USEFUL,)),
     "meta": Arm("META-TARTAN", (USEFUL,), rule="cosine"),
     "exact": Arm("META-TARTAN, exact rule", (USEFUL,), rule="exact"),
 }
 CROWD = {
-    "mt": Arm("MT-TARTAN, three others", ALL),
-    "meta-two": Arm("META-TARTAN, two others", (USEFUL, NEUTRAL), rule="cosine"),
-    "meta": Arm("META-TARTAN, three others", ALL, rule="cosine"),
-    "exact": Arm("META-TARTAN, exact rule, three others", ALL, rule="exact"),
+    "mt": Arm("MT-TARTAN", ALL),
+    "meta-two": Arm("META-TARTAN, without the adversary", (USEFUL, NEUTRAL), rule="cosine"),
+    "meta": Arm("META-TARTAN", ALL, rule="cosine"),
+    "exact": Arm("META-TARTAN, exact rule", ALL, rule="exact"),
 }
 REAL = {name: replace(arm, others=(OWN,) if arm.others else ()) for name, arm in ARMS.items()} | {
     "mt-both": Arm("MT-TARTAN, two others", (OWN, LIKE)),

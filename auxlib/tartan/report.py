@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from math import sqrt
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -13,7 +13,7 @@ import torch
 from auxlib.endtask import Asked, MetaWeights, add_gradients, development_gradient
 from auxlib.metrics import machine, versions
 from auxlib.tartan.experiment import ALL, ARMS, CROWD, MAIN_EACH, MAIN_PASSES, REAL, TASKS, maker
-from auxlib.tartan.lab import END
+from auxlib.tartan.lab import END, Arm
 from auxlib.tartan.objectives import Labels, rows_batch
 from auxlib.tartan.story import story_body
 from auxlib.tartan.table import AGAIN, RESULTS, read_endtask
@@ -44,9 +44,9 @@ def assemble(records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
-def _arms(arms: Iterable[str], records: Sequence[Record]) -> dict[str, Any]:
+def _arms(arms: Mapping[str, Arm], records: Sequence[Record]) -> dict[str, Any]:
     by_arm = {arm: [r for r in records if r["arm"] == arm] for arm in arms}
-    return {arm: _of(mine) for arm, mine in by_arm.items() if mine}
+    return {arm: {"label": arms[arm].label} | _of(mine) for arm, mine in by_arm.items() if mine}
 
 
 def _of(records: Sequence[Record]) -> dict[str, Any]:

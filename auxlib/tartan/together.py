@@ -6,6 +6,7 @@ number alone.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -109,8 +110,11 @@ def train_together(
         TrainingError: ``meta`` without development rows; or an objective's loss is no finite number. The body and all
             heads are then as the step before has left them.
     """
-    if meta is not None and len(dev) < 2:
-        raise TrainingError("the weights learn from development rows, and there are none: hold some texts out.")
+    if meta is not None and max(Counter(row["label"] for row in dev).values(), default=0) < 2:
+        raise TrainingError(
+            f"the weights learn from pairs of development rows with one label, and {len(dev)} rows hold none: hold "
+            "more texts out."
+        )
     if meta is not None and len(meta.weights) != len(shared.objectives):
         raise TrainingError(f"{len(meta.weights)} weights for {len(shared.objectives)} objectives.")
     start = perf_counter()
@@ -118,6 +122,22 @@ def train_together(
         trainer = _Together(shared, plan, dev, meta, _arguments(Path(folder), shared, plan, bool(dev), meta, progress))
         trainer.train()
     return trainer.taught(perf_counter() - start)
+
+
+def two_alike(rows: Rows, size: int, generator: torch.Generator) -> tuple[Rows, Rows]:
+    """Two batches of at most ``size`` rows that hold the same labels, each as often: nobody asks for a label unheard.
+
+    A row without a partner of its label is left out.
+    """
+    single: dict[int, Any] = {}
+    pairs = []
+    for row in (rows[i] for i in torch.randperm(len(rows), generator=generator).tolist()):
+        if (other := single.pop(row["label"], None)) is not None:
+            pairs.append((other, row))
+        else:
+            single[row["label"]] = row
+    fit, ask = zip(*pairs[:size], strict=True)
+    return fit, ask
 
 
 class _Steps(torch.utils.data.Dataset):
@@ -134,9 +154,7 @@ class _Steps(torch.utils.data.Dataset):
         size = self.plan.batch_size
         found = {str(i): one.draw(size, draw) for i, one in enumerate(self.shared.objectives)}
         if self.meta:
-            order = torch.randperm(len(self.dev), generator=draw)[: 2 * size].tolist()
-            fit, ask = (rows_batch([self.dev[i] for i in order[part::2]]) for part in (0, 1))
-            found |= {"fit": fit, "ask": ask}
+            found |= dict(zip(("fit", "ask"), map(rows_batch, two_alike(self.dev, size, draw)), strict=True))
         return found
 
 

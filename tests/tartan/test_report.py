@@ -12,7 +12,7 @@ from auxlib.errors import ResultsMismatch
 from auxlib.tartan import experiment, report
 from auxlib.tartan.experiment import ALL, ARMS, CROWD, MAIN_EACH, REAL
 from auxlib.tartan.report import assemble, load_endtask, rehearse
-from auxlib.tartan.table import LABELS, NEEDED, RESULTS, real_rows, story_rows, weight_rows
+from auxlib.tartan.table import NEEDED, RESULTS, asked_rows, real_rows, story_rows, weight_rows
 
 COUNT = {"tune": 1, "before": 1, "meta-two": 3, "meta-both": 3, "mt-both": 3}
 
@@ -61,11 +61,24 @@ def test_what_failed_is_listed_and_missing(records: list[dict]) -> None:
 
 def test_a_row_for_each_arm(records: list[dict]) -> None:
     found = assemble(records)
-    assert [row[""] for row in story_rows(found)] == [LABELS[a] for a in LABELS if a in ARMS or a in CROWD]
+    assert [row[""] for row in story_rows(found)] == [arm.label for arm in (ARMS | CROWD).values()]
     assert len(real_rows(found)) == len(REAL)
     assert weight_rows(found)[0] == {
-        "": LABELS["meta"], "end task": "0.40", ALL[0]: "0.30", ALL[1]: "0.20", ALL[2]: "0.10",
+        "": "META-TARTAN", "end task": "0.40", ALL[0]: "0.30", ALL[1]: "0.20", ALL[2]: "0.10",
     }  # fmt: skip
+
+
+def test_what_was_asked_is_judged_by_figures(records: list[dict]) -> None:
+    found = assemble(records)
+    assert [row[""] for row in asked_rows(found)] == ["**no**", "yes", "yes", "yes"], "equal means are not apart"
+    found["storyland"]["main"] |= {arm: {"macro_f1": [at, 0.04]} for arm, at in [("before", 0.4), ("tune", 0.3)]}
+    assert asked_rows(found)[0] == {
+        "asked": "together above first above alone, standard errors apart",
+        "found": "0.550 ± 0.050 > 0.400 ± 0.040 > 0.300 ± 0.040", "": "yes",
+    }  # fmt: skip
+    found["ranking_seeds_correct"]["meta"], found["meta_step_ratio"] = 1, 2.6
+    found["storyland"]["crowd"]["mt"]["macro_f1"] = [0.6, 0.0]
+    assert [row[""] for row in asked_rows(found)[1:]] == ["**no**"] * 3
 
 
 def test_a_run_is_recorded_shown_and_loaded_and_results_of_other_code_are_refused(
@@ -79,7 +92,7 @@ def test_a_run_is_recorded_shown_and_loaded_and_results_of_other_code_are_refuse
     found = load_endtask(tmp_path)
     assert set(found) >= NEEDED
     assert found["seconds"] == 61
-    assert all(f"| {LABELS[arm]} " in capsys.readouterr().out for arm in ("mt",))
+    assert "| MT-TARTAN " in capsys.readouterr().out
     monkeypatch.setattr(report, "maker", lambda: "4567cdef")
     with pytest.raises(ResultsMismatch, match=f"{RESULTS.name} was made by 0123abcd"):
         load_endtask(tmp_path)

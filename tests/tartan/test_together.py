@@ -13,7 +13,7 @@ from auxlib.endtask import Agreement, MetaWeights
 from auxlib.errors import TrainingError
 from auxlib.tartan import together
 from auxlib.tartan.objectives import Labels, MissingWords, Objective, Unlearned, rows_batch
-from auxlib.tartan.together import ASKING, Plan, Shared, Taught, train_together
+from auxlib.tartan.together import ASKING, Plan, Shared, Taught, train_together, two_alike
 
 from .conftest import MASK, ROWS, TEXTS, WIDTH, WORDS, make_body
 
@@ -100,9 +100,20 @@ def test_without_development_rows_nothing_is_chosen_and_no_weight_can_learn() ->
     shared = shared_by("words")
     taught = train_together(shared, PLAN, progress=False)
     assert taught.dev == []
-    for dev in ((), ROWS[:1]):
-        with pytest.raises(TrainingError, match="the weights learn from development rows, and there are none"):
+    for dev in ((), ROWS[:1], [row | {"label": i} for i, row in enumerate(ROWS[:2])]):
+        with pytest.raises(TrainingError, match=f"{len(dev)} rows hold none"):
             train_together(shared_by("end", "words"), PLAN, dev, MetaWeights(2), progress=False)
+
+
+def test_nobody_asks_for_a_label_that_the_fresh_head_has_not_met() -> None:
+    rows = [{"label": label, "row": i} for i, label in enumerate([0, 1, 0, 2, 1, 0, 0, 3])]
+    fit, ask = two_alike(rows, 9, torch.Generator().manual_seed(0))
+    assert [row["label"] for row in fit] == [row["label"] for row in ask]
+    assert sorted(row["label"] for row in fit) == [0, 0, 1], "whoever is alone of its label is left out"
+    assert len({row["row"] for row in (*fit, *ask)}) == 6
+    assert [len(part) for part in two_alike(rows, 2, torch.Generator().manual_seed(0))] == [2, 2]
+    drawn = {two_alike(rows, 2, torch.Generator().manual_seed(seed))[0][0]["row"] for seed in range(20)}
+    assert len(drawn) > 2
 
 
 def test_as_many_weights_as_objectives() -> None:
