@@ -147,17 +147,15 @@ def scores_of(system: nn.Module, rows: Rows, collate: Collate, noise: float = 0.
     system.eval()
     draw, found = torch.Generator().manual_seed(seed), []
     device = next((weight.device for weight in system.parameters()), torch.device("cpu"))
-    dtype = best_dtype(device)
-    with torch.autocast(device.type, dtype, enabled=dtype == torch.bfloat16):  # as it was trained
-        for start in range(0, len(rows), 128):
-            batch = collate([rows[i] for i in range(start, min(start + 128, len(rows)))])
-            batch = {name: value.to(device) for name, value in batch.items() if name != "labels"}
-            if noise:
-                hidden = (batch["hidden"] if "hidden" in batch else system.states(**batch)).float()
-                spread = hidden[batch["mask"]].std()
-                noisy = hidden + noise * spread * torch.randn(hidden.shape, generator=draw).to(hidden.device)
-                batch = {"hidden": noisy, "mask": batch["mask"]}
-            found.append(system(**batch).float().cpu())
+    for start in range(0, len(rows), 128):
+        batch = collate([rows[i] for i in range(start, min(start + 128, len(rows)))])
+        batch = {name: value.to(device) for name, value in batch.items() if name != "labels"}
+        if noise:
+            hidden = (batch["hidden"] if "hidden" in batch else system.states(**batch)).float()
+            spread = hidden[batch["mask"]].std()
+            noisy = hidden + noise * spread * torch.randn(hidden.shape, generator=draw).to(hidden.device)
+            batch = {"hidden": noisy, "mask": batch["mask"]}
+        found.append(system(**batch).float().cpu())
     return torch.cat(found)
 
 

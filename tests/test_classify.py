@@ -10,7 +10,6 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 
-from auxlib import classify
 from auxlib.batches import FeatureRows
 from auxlib.classify import fit, judged, labels_of, scores_of, states_batch, text_batch
 from auxlib.encoders import Encoder, cache_states
@@ -51,10 +50,7 @@ def test_a_label_decoder_learns_from_states_that_were_kept(encoder: Encoder, row
     assert fitted.steps == 120
 
 
-def test_cached_and_uncached_say_the_same(
-    encoder: Encoder, texts: Dataset, rows: FeatureRows, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(classify, "best_dtype", lambda device: torch.float32)
+def test_cached_and_uncached_say_the_same(encoder: Encoder, texts: Dataset, rows: FeatureRows) -> None:
     decoder = LabelDecoder(LabelConfig(width=16, heads=2), encoder.width, 2).eval()
 
     class Uncached(nn.Module):

@@ -1,7 +1,7 @@
 """And with a pre-trained encoder, and few labels? The other texts of the task, and others like them, are there to read.
 
 MiniLM comes without a head for hidden words; its embeddings score them here, through a transform that begins at random
-and has to be learned too. All of its weights learn, the encoder's and the heads'.
+and has to be learned too. The encoder's layers learn, and all heads.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from auxlib.tartan.lab import Lab, some_of_each
 from auxlib.tartan.objectives import HiddenWords, Objective, Rows
 from auxlib.tasks import label_names, load_task
 
-EACH, DEV, TEST, LENGTH = 20, 10, 1000, 48
+EACH, DEV, TEST, LENGTH = 20, 200, 1000, 32
 OWN, LIKE = "the task's own", "like them"
 NEAR = {"20ng": "r8", "vader-amazon": "vader-movie"}  # another task whose texts are like this one's
 
 
 def real_lab(task: str, seed: int, reference: str = "minilm") -> Lab:
-    """`EACH` labelled texts of every label, half as many to choose by, and all others without their labels."""
+    """`EACH` labelled texts of every label, `DEV` to choose by, and all others without their labels."""
     encoder, texts = load_encoder(reference, dtype=torch.float32), load_task(task)
     names = label_names(texts["train"])
     train = rows_of(encoder, texts["train"].shuffle(seed=seed)[:])
     labelled, rest = some_of_each(train, EACH)
-    dev, _ = some_of_each(rows_of(encoder, texts["dev"].shuffle(seed=seed)[:]), DEV)
+    dev = rows_of(encoder, texts["dev"].shuffle(seed=seed)[:DEV])
     test = rows_of(encoder, texts["test"].shuffle(seed=0)[:TEST])
     tokens = encoder.tokenizer
     hideable = torch.ones(len(tokens), dtype=torch.bool).index_fill(0, torch.tensor(tokens.all_special_ids), False)
@@ -44,8 +44,11 @@ def real_lab(task: str, seed: int, reference: str = "minilm") -> Lab:
 
 
 def load_body(reference: str) -> nn.Module:
-    """The encoder, in full precision, with all of its weights to learn."""
-    return load_encoder(reference, dtype=torch.float32).model.requires_grad_(True)
+    """The encoder, in full precision, with its layers to learn. Its word embeddings stay: half of all its weights, of
+    which a few texts would move a few words."""
+    body = load_encoder(reference, dtype=torch.float32).model.requires_grad_(True)
+    body.get_input_embeddings().requires_grad_(False)
+    return body
 
 
 def rows_of(encoder: Encoder, texts: dict[str, list]) -> Rows:

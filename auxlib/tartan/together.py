@@ -23,7 +23,7 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from auxlib.classify import judged
 from auxlib.endtask import Asked, Batch, MetaWeights, add_gradients, development_gradient
 from auxlib.errors import TrainingError
-from auxlib.experts import best_dtype
+from auxlib.experts import best_device, best_dtype
 from auxlib.tartan.objectives import Objective, Rows, rows_batch
 
 DECAY = 1.0  # of the fresh head: fitted on few texts, it is to be hardly more than the labels' mean states
@@ -41,6 +41,7 @@ class Plan:
         every: steps between two looks at the development texts.
         seed: of all that is drawn: batches, and what dropout leaves out.
         smooth: how much of the development gradient is that of the steps before; 0 in the authors' code.
+        halved: the body computes in bfloat16 where that is fast; a small one gains nothing by it.
     """
 
     passes: int
@@ -50,6 +51,7 @@ class Plan:
     every: int = 25
     seed: int = 0
     smooth: float = 0.9
+    halved: bool = False
 
     def steps(self, objectives: int, meta: bool) -> int:
         """How often all can be asked: with META each step also asks the development texts."""
@@ -166,7 +168,7 @@ class _Together(Trainer):
     ) -> None:
         self.shared, self.plan, self.meta, self.toward = shared, plan, meta, None
         self.seen, self.weights, self.took = [], [], []
-        self.body = list(shared.body.parameters())
+        self.body = [weight for weight in shared.body.parameters() if weight.requires_grad]
         heads = [weight for one in shared.objectives for weight in one.parameters()]
         groups = [{"params": self.body, "lr": plan.rate}, {"params": heads, "lr": plan.faster * plan.rate}]
         optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01)
@@ -202,7 +204,7 @@ class _Together(Trainer):
         return one.loss(self._states(batch), batch)
 
     def _states(self, batch: Batch) -> Tensor:
-        with self.compute_loss_context_manager():
+        with self.accelerator.autocast():
             return self.shared.states(batch)
 
     def _toward(self, inputs: dict[str, Any]) -> Any:
@@ -235,6 +237,6 @@ def _arguments(
         per_device_eval_batch_size=128, lr_scheduler_type="cosine", warmup_steps=0.06, max_grad_norm=1.0,
         logging_strategy="no", remove_unused_columns=False, label_names=["labels"], report_to="none",
         disable_tqdm=not progress, seed=plan.seed, use_cpu=not torch.cuda.is_available(),
-        bf16=best_dtype("cuda" if torch.cuda.is_available() else "cpu") == torch.bfloat16,
+        bf16=plan.halved and best_dtype(best_device()) == torch.bfloat16,
         **(choose if judged_on_the_way else {"save_strategy": "no"}),
     )  # fmt: skip

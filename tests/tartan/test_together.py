@@ -116,6 +116,17 @@ def test_nobody_asks_for_a_label_that_the_fresh_head_has_not_met() -> None:
     assert len(drawn) > 2
 
 
+@pytest.mark.parametrize(("halved", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_the_body_computes_as_the_plan_says(halved: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it learns and when it is judged. Trainer leaves autocast to the model that it wraps, which we go round."""
+    monkeypatch.setattr(together, "best_dtype", lambda device: torch.bfloat16)
+    shared, seen = shared_by("end", "words"), set()
+    inner = next(module for module in shared.body.modules() if isinstance(module, nn.Linear))
+    inner.register_forward_hook(lambda module, given, made: seen.add((module.training, made.dtype)))
+    train_together(shared, replace(PLAN, passes=20, halved=halved), ROWS, progress=False)
+    assert seen == {(True, dtype), (False, dtype)}
+
+
 def test_as_many_weights_as_objectives() -> None:
     with pytest.raises(TrainingError, match="3 weights for 2 objectives"):
         learned("end", "words", meta=MetaWeights(3))
