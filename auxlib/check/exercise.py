@@ -55,12 +55,12 @@ class Exercise:
         self.examine = examine
         return examine
 
-    def judge(self, answer: Answer) -> Verdict:
-        """Look at an answer. The learner's random numbers stay as they are; the examiner's are always the same."""
+    def judge(self, answer: Answer, seed: int = 0) -> Verdict:
+        """Look at an answer. The learner's random numbers stay as they are; the examiner's are those of the seed."""
         if self.examine is None:
             raise CourseError(f"exercise {self.id} has no examiner yet.")
         try:
-            with _own_chance():
+            with _own_chance(seed):
                 return Verdict(True, True, self.examine(_guarded(answer)))
         except NotAttempted:
             return Verdict(False, False, "not attempted yet.")
@@ -128,11 +128,11 @@ def gap(ours: Tensor, theirs: Tensor) -> float:
 
 
 @contextmanager
-def _own_chance() -> Iterator[None]:
-    """Random numbers of its own, always the same, on the CPU; the learner's generators are put back."""
+def _own_chance(seed: int) -> Iterator[None]:
+    """Random numbers of its own, on the CPU; the learner's generators are put back."""
     before, of_python = torch.get_rng_state(), random.getstate()
-    torch.default_generator.manual_seed(0)  # torch.manual_seed would also reseed every GPU
-    random.seed(0)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would also reseed every GPU
+    random.seed(seed)
     try:
         yield
     finally:
