@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     _course_commands(add)
+    _classroom_commands(add)
     _model_commands(add)
     return parser
 
@@ -63,6 +64,20 @@ def _course_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     fetch.add_argument("--all", action="store_true", help="every asset there is")
 
     add("doctor", _doctor, "say what is there and what is missing")
+
+
+def _classroom_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    bundle = add("bundle", _later("bundle_command"), "make the archive that is handed out")
+    bundle.add_argument("who", choices=("student", "instructor", "nbgrader"), help="what it is for")
+    bundle.add_argument("--variant", type=_positive, help="another seed and another keyword for one student")
+    bundle.add_argument("--out", type=Path, help="file (default build/student.zip or build/instructor.zip)")
+
+    grade = add("grade", _later("grade_command"), "grade notebooks that students handed in")
+    grade.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="notebooks, or a folder for each student")
+    grade.add_argument("--out", type=Path, default=Path("build/grades"), help="folder (default build/grades)")
+    grade.add_argument("--seconds", type=_positive, default=20, help="that one answer may compute (default 20)")
+    grade.add_argument("--seed", type=_positive, default=1, help="random numbers of the second look (default 1)")
+    grade.add_argument("--jobs", type=_positive, default=2, help="answers at the same time (default 2)")
 
 
 def _model_commands(add: Callable[..., argparse.ArgumentParser]) -> None:

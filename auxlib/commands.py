@@ -48,6 +48,36 @@ LOSSES = {  # of the auxiliaries that the course ships, over their training
 }
 
 
+def bundle_command(args: Namespace) -> int:
+    """Make one archive and say how many files are in it."""
+    from auxlib.classroom.bundle import instructor_files, student_files, write_zip
+    from auxlib.classroom.nbgrader import nbgrader_files
+    from auxlib.course.table import load_course
+
+    if args.who != "student" and args.variant:
+        raise CourseError("a variant is a student's; the other archives hold the course as it is.")
+    make = {"student": student_files, "instructor": instructor_files, "nbgrader": nbgrader_files}[args.who]
+    files = make(load_course(), *filter(None, [args.variant]))
+    path = write_zip(args.out or Path("build") / f"{args.who}.zip", files)
+    print(f"{path}: {len(files)} files, {path.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def grade_command(args: Namespace) -> int:
+    """Grade what was handed in, print the table, and write it down with a page of feedback for each student."""
+    from auxlib.classroom.examine import Limits
+    from auxlib.classroom.feedback import rows, write
+    from auxlib.classroom.grade import grade
+    from auxlib.course.page import as_text
+    from auxlib.course.table import load_course
+
+    graded = grade(load_course(), args.paths, Limits(args.seconds, seed=args.seed), args.jobs)
+    table = write(args.out, graded)
+    print(as_text(rows(graded)))
+    print(f"table: {table}\nfeedback: {args.out / 'feedback'}")
+    return 0
+
+
 def generate_command(args: Namespace) -> int:
     """Print n sentences around a keyword, or around several."""
     from auxlib.keywords import check_keyword, contains_keyword
