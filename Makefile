@@ -14,7 +14,7 @@ NBVAL    := --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitiz
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: course test lab notebooks bench clean help
+.PHONY: course test lab site notebooks bench clean help
 .DELETE_ON_ERROR:
 
 course: $(STAMP)  ## set up, fetch the models, run every notebook, write build/quick/index.html
@@ -30,6 +30,9 @@ test: $(STAMP)  ## set up and run every check, the cheapest first
 
 lab: $(STAMP)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
+
+site: $(STAMP)  ## make web pages of the executed notebooks and the guides: build/site/index.html
+	$(BIN)/python -m auxlib.classroom.site
 
 notebooks: $(STAMP)  ## generate the notebooks from notebooks/src, run them and keep their outputs
 	$(BIN)/python -m auxlib notebooks --execute
