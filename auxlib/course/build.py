@@ -17,6 +17,7 @@ from nbformat import NotebookNode
 
 from auxlib.assets import describe
 from auxlib.course.exercises import fill_tasks
+from auxlib.course.launch import launch_cell, links
 from auxlib.course.outputs import tags, with_outputs
 from auxlib.course.receipts import load_receipts
 from auxlib.course.table import Course, Notebook
@@ -41,6 +42,8 @@ def generate(course: Course, row: Notebook) -> NotebookNode:
         raise CourseError(f'{path}: expected one cell `# %% [markdown] tags=["header"]`, found {len(headers)}.')
     headers[0].source = header(course, row)
     fill_tasks(notebook.cells, row, path)
+    if course.repository:
+        notebook.cells.insert(notebook.cells.index(headers[0]) + 1, launch_cell(course.repository))
     for index, cell in enumerate(notebook.cells):
         cell.id = hashlib.sha256(f"{row.slug}/{index}".encode()).hexdigest()[:8]
         cell.source = cell.source.rstrip()
@@ -59,6 +62,8 @@ def header(course: Course, row: Notebook) -> str:
     ]
     if receipt := load_receipts(course).get(row.slug):
         facts.append(f"**Runs in** {receipt.in_words()} (profile `quick`, two cores)")
+    if course.repository:
+        facts.append(links(course.repository, row.slug))
     goals = "\n".join(f"- {goal}" for goal in row.objectives)
     return f"# {row.title}\n\n" + "  \n".join(facts) + f"\n\nAfter this notebook you can\n\n{goals}"
 

@@ -73,8 +73,9 @@ def _hints(exercise: Exercise, path: Path) -> str:
 
 
 def _html(hint: str) -> str:
-    """Inside a block of HTML nobody reads Markdown: escape, and keep what stands in backticks as code."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(" ".join(hint.split()), quote=False))
+    """Inside a block of HTML nobody reads Markdown: escape, and keep code and a word that is stressed as they are."""
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(" ".join(hint.split()), quote=False))
+    return re.sub(r"(?<!\S)\*(\w+)\*(?![\w*])", r"<em>\1</em>", text)
 
 
 def _count(number: int, thing: str) -> str:

@@ -53,7 +53,7 @@ def path_of(course: Course) -> Path:
 
 def _map(course: Course) -> str:
     lines = [
-        "| | notebook | world | minutes | exercises | runs in | you will be able to |",
+        "| no. | notebook | world | minutes | exercises | runs in | you will be able to |",
         "|--:|---|---|--:|--:|--:|---|",
     ]
     receipts = load_receipts(course)

@@ -50,6 +50,7 @@ class Course:
     title: str
     lead: str
     notebooks: list[Notebook]
+    repository: str = ""  # owner/name on GitHub, where there is one: adds launchers to the notebooks
 
     @property
     def folder(self) -> Path:
@@ -100,11 +101,11 @@ def load_course(root: Path | None = None) -> Course:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise CourseError(f"{path} cannot be read ({error}); run this in a clone of the repository.") from error
-    if set(raw) != {"title", "lead", "notebook"}:
+    if set(raw) - {"repository"} != {"title", "lead", "notebook"}:
         raise CourseError(f"{path}: expected the keys title, lead and [[notebook]], found {', '.join(raw) or 'none'}.")
     rows = [_notebook(row, f"{path}, notebook {n}") for n, row in enumerate(raw["notebook"], 1)]
     _check_rows(rows, path)
-    return Course(root, raw["title"], raw["lead"], rows)
+    return Course(root, raw["title"], raw["lead"], rows, raw.get("repository", ""))
 
 
 def load_profile(course: Course, name: str) -> Profile:

@@ -408,8 +408,8 @@ for weight in (0.0, tie, 1.0):
 # When a training run of your own misbehaves, [Debug me](12_debug_me.ipynb) is the place to learn how to look.
 #
 # Later parts ask the same question twice more: what else can be put beside a model that stays as it is? A space of
-# labels ([Y-Tuning](10_y_tuning.ipynb)), and further objectives whose weights are learned (end-task aware training, to
-# come).
+# labels ([Y-Tuning](10_y_tuning.ipynb)), and further objectives whose weights are learned
+# ([End-task aware training](11_end_task_aware_training.ipynb)).
 #
 # ## What you take with you
 #
@@ -436,7 +436,8 @@ for weight in (0.0, tie, 1.0):
 # **3.** Why does the auxiliary lower the full stop before the word has come? Nobody asked it to.
 # <details><summary>Answer</summary>It was asked to predict sentences that hold a given word. In those, a full stop
 # never comes before the word. Whoever predicts them well must know that, and "the word is still missing, so it cannot
-# be over" is what looking ahead means.</details>
+# be over" is what looking ahead means. No rule about full stops was built in, and the frozen model cannot do it: it
+# does not know your word.</details>
 #
 # ## Onward
 #

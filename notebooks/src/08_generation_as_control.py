@@ -655,8 +655,9 @@ for first, second, text in found["strangers_joint"]["examples"][:12]:
 #
 # **1.** A colleague adds the auxiliary's logits to those of an expert whose logits have already been divided by the
 # temperature $0.7$, and finds that control has become weaker. What has happened?
-# <details><summary>Answer</summary>The expert's opinion was sharpened and the auxiliary's was not: its logits count for
-# $0.7$ of what they did. λ = 1 there is $\lambda = 0.7$ in our order, at the same temperature.</details>
+# <details><summary>Answer</summary>The expert's opinion was sharpened and the auxiliary's was not: its logits count
+# for $0.7$ of what they did. λ = 1 there is $\lambda = 0.7$ in our order, at the same temperature. Had the sum been
+# divided by the temperature, the balance of the two would have stayed.</details>
 #
 # **2.** "Tiny" has nothing to do with the night in Storyland: of the sentences with a tiny animal, as many are of the
 # night as of all others. May the two auxiliaries be added?

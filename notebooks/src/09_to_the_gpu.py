@@ -768,8 +768,9 @@ if not files:
 # **2.** Training on eight GPUs gives a slightly worse loss than on one, at the same batch in total. What would you look
 # at first?
 # <details><summary>Answer</summary>How the losses are averaged. If each process divides by the tokens of its own part,
-# the gradient is a mean of means, and tokens in parts with much padding count more. Then at the dice: does each process
-# draw its own, perhaps the same rows?</details>
+# the gradient is a mean of means, and tokens in parts with much padding count more. Then at the dice: does each
+# process draw its own, perhaps the same rows? Rounding in another order is far too small for that, and the rate has no
+# reason to change at the same batch in total.</details>
 #
 # **3.** In a trace, <code>aten::to</code> has a total time of 90 ms and a self time of 1 ms. Should it be made faster?
 # <details><summary>Answer</summary>Not it, but what it calls: the 89 ms lie in a <code>copy_</code> within. And the

@@ -686,7 +686,8 @@ for layers, cut in encoders.items():
 # **2.** The margin is doubled, from 1 to 2, and a decoder is trained again. Which texts have become more important?
 # <details><summary>Answer</summary>Those that were told right by a lead between 1 and 2. They cost nothing before and
 # are pushed now. If the decoder may simply double all of its scores, the old lead comes back with the new margin, and
-# little has changed.</details>
+# little has changed. Texts that are told wrong are pushed as hard as before: the slope there is one with either
+# margin.</details>
 #
 # **3.** Somebody reports: "98 % of full fine-tuning's accuracy, at a tenth of its cost." Which two questions do you
 # ask?

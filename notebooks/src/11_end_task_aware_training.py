@@ -20,7 +20,6 @@ PASSES = 800
 CROWDED = 1500
 
 # %%
-from itertools import pairwise
 from math import log
 
 import torch
@@ -41,7 +40,7 @@ from auxlib.tartan.experiment import ALL, ARMS, CROWD, NEUTRAL, USEFUL
 from auxlib.tartan.lab import END, found_by, teach
 from auxlib.tartan.objectives import rows_batch
 from auxlib.tartan.story import GRAMMAR, places_of_words, story_lab, the_world
-from auxlib.tartan.table import LABELS, read_endtask, real_rows, story_rows, weight_rows
+from auxlib.tartan.table import asked_rows, read_endtask, real_rows, story_rows, weight_rows
 from auxlib.tartan.together import DECAY, Plan
 from auxlib.worlds.rules import Rules
 
@@ -604,39 +603,20 @@ plot.curves(lines, "step", "weight", f"In the end: {title}")
 
 
 # %% tags=["nbval-check-output"]
-def decide(found):
-    """What came of each expectation."""
-    main, crowd = found["storyland"]["main"], found["storyland"]["crowd"]
-    order = [main[arm]["macro_f1"] for arm in ("mt", "before", "tune")]
-    apart = all(high - its > low + other for (high, its), (low, other) in pairwise(order))
-    ranked, seeds = found["ranking_seeds_correct"]["meta"], len(crowd["meta"]["seeds"])
-    print(f"together above first above alone, standard errors apart: {apart}")
-    print(f"weights in the expected order: {ranked} of {seeds} seeds")
-    print(f"META at least MT in the crowd: {crowd['meta']['macro_f1'][0] >= crowd['mt']['macro_f1'][0]}")
-    print(f"a META step takes {found['meta_step_ratio']} MT steps, at most 2.5: {found['meta_step_ratio'] <= 2.5}")
-
-
-recorded = read_endtask(data_dir().parent)
-decide(recorded) if recorded else print("not recorded yet: python -m auxlib run --experiment endtask")
-
-
-# %% tags=["nbval-check-output"]
 def show(table):
     """Rows of the recorded results, as a table that a notebook can render and anybody can read."""
     said = as_markdown(table)
     display({"text/markdown": said, "text/plain": said}, raw=True)
 
 
-if recorded:
-    show(story_rows(recorded))
-    show(weight_rows(recorded))
-else:
-    print("not recorded yet")
+recorded = read_endtask(data_dir().parent)
+show(asked_rows(recorded))
+
+# %% tags=["nbval-check-output"]
+show(story_rows(recorded))
+show(weight_rows(recorded))
 
 # %% [markdown]
-# (As long as nothing has been recorded, these cells say so, and you can record it yourself: most of an hour on two
-# cores.)
-#
 # Eight hundred passes and five labels of each place are one choice among many. With enough passes, does "first" catch
 # up? With enough labels, is there anything left to gain? The bands are one standard error.
 #
@@ -648,14 +628,15 @@ def over(curves, budget):
     lines, bands = {}, {}
     for arm, curve in curves.items():
         spent, (means, errors) = list(map(int, curve)), map(torch.tensor, zip(*curve.values(), strict=True))
-        lines[LABELS[arm]], bands[LABELS[arm]] = (spent, means), (spent, means - errors, means + errors)
+        name = recorded["storyland"]["main"][arm]["label"]
+        lines[name], bands[name] = (spent, means), (spent, means - errors, means + errors)
     return plot.curves(lines, budget, "test macro-F1", f"By {budget}: mean and standard error", bands=bands)
 
 
-over(recorded["storyland"]["passes"], "passes through the body") if recorded else print("not recorded yet")
+over(recorded["storyland"]["passes"], "passes through the body")
 
 # %% tags=["figure", "nbval-check-output"]
-over(recorded["storyland"]["labels"], "labelled stories of each place") if recorded else print("not recorded yet")
+over(recorded["storyland"]["labels"], "labelled stories of each place")
 
 # %% [markdown]
 # And the weights of the crowd, in a training longer than yours. The bands hold all five seeds.
@@ -673,7 +654,7 @@ def over_steps(steps):
     return plot.curves(lines, "share of the training", "weight", title, bands=bands)
 
 
-over_steps(recorded["storyland"]["weights"]["meta"]) if recorded else print("not recorded yet")
+over_steps(recorded["storyland"]["weights"]["meta"])
 
 # %% [markdown]
 # Storyland was made so that missing words *must* help. Real texts promise nothing. So the same arms were run with
@@ -684,7 +665,7 @@ over_steps(recorded["storyland"]["weights"]["meta"]) if recorded else print("not
 # **Before you look**: MiniLM has read a great deal before. Will there be more to gain than in Storyland, or less?
 
 # %% tags=["nbval-check-output"]
-show(real_rows(recorded)) if recorded else print("not recorded yet")
+show(real_rows(recorded))
 
 # %% [markdown]
 # ## What you take with you

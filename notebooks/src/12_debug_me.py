@@ -598,9 +598,10 @@ print(f"ends where the healthy run ends, to 0.05 nats: {difference < 0.05}")
 #
 # **1.** A colleague's loss falls to half of what everybody else reports on the same text. Name the two instruments that
 # you would read first.
-# <details><summary>Answer</summary>The future test and the share of blanks. A loss that is too good nearly always means
-# that the answer was visible, or that easy questions were mixed in. (A third is the unit: nats, bits, per word, per
-# piece.)</details>
+# <details><summary>Answer</summary>The future test and the share of blanks. A loss that is too good nearly always
+# means that the answer was visible, or that easy questions were mixed in. (A third is the unit: nats, bits, per word,
+# per piece.) Seal and audit would only say that the expert was changed, and λ = 0 would trip without saying
+# why.</details>
 #
 # **2.** The λ = 0 test is quiet, the loss falls a little and then stays, and a higher learning rate changes nothing.
 # What now?
