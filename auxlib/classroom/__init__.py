@@ -1,2 +1,3 @@
-"""How is the course taught? `bundle` hands it out, `submission` reads what comes back, `examine` looks at one answer
-behind `fence`, `grade` puts all of it together."""
+"""How is the course taught? `bundle` and `nbgrader` hand it out. `submission` reads what comes back, `examine` looks at
+one answer behind a `fence`, `grade` adds up, `feedback` tells. For whoever teaches, `planted`, `questions` and `mistakes`
+say what to expect; `site` makes web pages of everything."""
