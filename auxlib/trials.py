@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from math import isclose
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 from auxlib.errors import ResultsMismatch
@@ -101,8 +101,8 @@ def run_trials(
         maker: from `made_by`.
 
     Returns:
-        All records by name, in the order of ``trials``. Beside what ``work`` returned: ``seconds``, and ``error`` for a
-        trial that failed. Those are tried again in the next run.
+        All records by name, in the order of ``trials``. Beside what ``work`` returned: ``seconds`` of computing, and
+        ``error`` for a trial that failed. Those are tried again in the next run.
     """
     folder.mkdir(parents=True, exist_ok=True)
     known = {name: _kept(folder / f"{name}.json", maker) for name in trials}
@@ -142,13 +142,13 @@ def _in_pool(trials: Mapping[str, Any], work: Work, jobs: int) -> Iterator[tuple
 
 
 def _guarded(work: Work, trial: Any) -> Record:
-    start = perf_counter()
+    start = process_time()  # a neighbour on the machine makes a trial wait; that is none of the experiment's cost
     try:
         record = work(trial)
     except Exception as error:  # whatever it is, it belongs in the table and must not stop the other trials
         where = traceback.extract_tb(error.__traceback__)[-1]
         record = {"error": f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"}
-    return record | {"seconds": round(perf_counter() - start, 1)}
+    return record | {"seconds": round(process_time() - start, 1)}
 
 
 def _one_thread() -> None:

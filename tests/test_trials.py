@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from time import sleep
+from time import process_time, sleep
 from typing import Any
 
 import pytest
@@ -29,6 +29,9 @@ def work(deed: Deed) -> Record:
     mended = (folder / "mended").exists()
     if what == "late":
         sleep(0.5)
+        busy = process_time() + 0.2
+        while process_time() < busy:
+            pass
     if what == "stumble" and not mended:
         raise ValueError("the barn is on fire, λ too")
     if what == "die" and not mended:
@@ -70,7 +73,7 @@ def test_results_come_in_the_order_of_the_trials_and_lie_on_disk(first: tuple[Pa
     }  # fmt: skip
     assert records == {name: json.loads((folder / "trials" / f"{name}.json").read_text("utf-8")) for name in DEEDS}
     assert all(record["made_by"] == "us" for record in records.values())
-    assert records["late"]["seconds"] >= 0.5
+    assert 0.2 <= records["late"]["seconds"] < 0.5, "computing counts, waiting does not"
     assert records["late"]["threads"] == 1
     assert len(stamps(folder)) == len(DEEDS), "no half-written file is left"
 
