@@ -17,6 +17,7 @@ from auxlib.check.exercise import Verdict, load_exercise
 from auxlib.classroom import fence
 
 READS_IT = re.compile(r"auxlib\s*\.\s*check|load_exercise|exercises_of|\.reference\b|notebook_\d\d")
+BLANK = Verdict(False, False, "not attempted yet.")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ def workers(rooms: Sequence[str]) -> Any:
 
 def examine(task: Task, limits: Limits, context: Any) -> Verdict:
     """Look at a task in a process of its own. Whatever happens there, a verdict comes back."""
+    if not task.answers:
+        return BLANK
     ours, theirs = context.Pipe(duplex=False)
     with TemporaryDirectory() as folder:
         process = context.Process(target=_alone, args=(task, limits, Path(folder), theirs), daemon=True)
@@ -79,7 +82,7 @@ def _alone(task: Task, limits: Limits, folder: Path, result: Connection) -> None
     torch.set_num_threads(1)
     exercise = load_exercise(task.id)  # before the fence: it reads files
     fence.close(folder, limits.seconds, limits.memory_mb)
-    verdict = Verdict(False, False, "not attempted yet.")
+    verdict = BLANK
     for answer, context in zip(task.answers, task.context, strict=True):
         verdict = look(exercise, task.name, answer, context, limits.seed)
         if verdict.attempted:

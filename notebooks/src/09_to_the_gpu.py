@@ -769,8 +769,7 @@ if not files:
 # at first?
 # <details><summary>Answer</summary>How the losses are averaged. If each process divides by the tokens of its own part,
 # the gradient is a mean of means, and tokens in parts with much padding count more. Then at the dice: does each
-# process draw its own, perhaps the same rows? Rounding in another order is far too small for that, and the rate has no
-# reason to change at the same batch in total.</details>
+# process draw its own, perhaps the same rows? Rounding is far too small for that.</details>
 #
 # **3.** In a trace, <code>aten::to</code> has a total time of 90 ms and a self time of 1 ms. Should it be made faster?
 # <details><summary>Answer</summary>Not it, but what it calls: the 89 ms lie in a <code>copy_</code> within. And the
