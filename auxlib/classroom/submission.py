@@ -99,7 +99,7 @@ def _names(node: ast.stmt) -> list[str]:
         return [] if ours else [alias.asname or alias.name.partition(".")[0] for alias in node.names]
     if isinstance(node, ast.Assign) and (isinstance(node.value, ast.Lambda) or _is_literal(node.value)):
         targets = [part for target in node.targets for part in ast.walk(target)]
-        return [part.id for part in targets if isinstance(part, ast.Name)]
+        return [part.id for part in targets if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)]
     return []
 
 

@@ -146,6 +146,14 @@ def test_what_is_no_notebook_is_said_and_nobody_else_suffers(name: str, graded: 
     assert "cannot be read as a notebook" in graded[name].note
 
 
+def test_every_worked_notebook_gets_all_of_its_points() -> None:
+    """A teacher's rehearsal: each solution finds what it needs of its notebook, and nothing in it looks like a peek."""
+    books = [COURSE.built(row.slug) for row in COURSE.notebooks if row.exercises]
+    found = [mark for one in grade(COURSE, books) for mark in one.score.marks]
+    assert len(found) == sum(len(row.exercises) for row in COURSE.notebooks)
+    assert not [(mark.id, mark.says) for mark in found if not mark.passed]
+
+
 def test_what_is_written_down_agrees_with_itself(graded: dict[str, Graded], tmp_path: Path) -> None:
     everybody = list(graded.values())
     with write(tmp_path, everybody).open(encoding="utf-8") as stream:

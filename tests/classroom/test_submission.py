@@ -31,6 +31,7 @@ def names(source: str) -> list[str]:
         ("A, B = 1, [2, 'c']", ["A", "B"]), ("rate = -1e-3", ["rate"]),
         ("%matplotlib inline\n!ls\nx = 3\nf?", ["x"]), ("%%time\nx = 3", []),
         ("model = load()", []), ("f = use('2.1', f)", []), ("x = y", []),
+        ("table[ROW] = 1", []), ("cell.text = 'a'", []),
         ("for i in range(3):\n    z = 1", []), ("", []),
         ("from auxlib.check.exercise import load_exercise", []), ("from auxlib.check import check, use", []),
     ],
