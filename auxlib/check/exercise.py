@@ -50,6 +50,11 @@ class Exercise:
         self.examine: Examiner | None = None
         self.__doc__ = reference.__doc__
 
+    @property
+    def name(self) -> str:
+        """Of the function that is asked for."""
+        return self.reference.__name__
+
     def examiner(self, examine: Examiner) -> Examiner:
         """Register the function that looks at an answer."""
         self.examine = examine

@@ -5,6 +5,7 @@ Both are made of the files of this repository, the same to the last byte however
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import zipfile
@@ -50,8 +51,6 @@ def instructor_files(course: Course) -> Files:
 
 def as_zip(files: Mapping[str, bytes]) -> bytes:
     """One archive."""
-    import io
-
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name in sorted(files):
@@ -99,8 +98,6 @@ def _sheet(course: Course, row: Notebook, variant: int) -> bytes:
     worked = generate(course, row)
     sheet = student(worked, row.slug) or worked
     for cell in sheet.cells:
-        if "header" in tags(cell):
-            cell.source = cell.source.replace("](../", "](")  # here all notebooks lie in one folder
         if "parameters" in tags(cell) and variant:
             cell.source = varied(cell.source, variant)
     return nbformat.writes(sheet).encode() + b"\n"

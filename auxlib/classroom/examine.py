@@ -3,7 +3,6 @@ check looks at it, and once more with other random numbers, which only a right a
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,13 +98,9 @@ def look(exercise: Any, name: str, answer: str, context: Sequence[str], seed: in
         for source in [*context, answer]:
             exec(compile(source, "<handed in>", "exec"), names)
     except BaseException as error:  # SystemExit and KeyboardInterrupt of a student's are no reasons to stop grading
-        return Verdict(False, True, f"`{_first_line(source)}` raised {type(error).__name__}: {error}")
+        return Verdict(False, True, f"`{source.splitlines()[0]}` raised {type(error).__name__}: {error}")
     first = exercise.judge(names[name])
     if not first.passed:
         return first
     second = exercise.judge(names[name], seed)
     return first if second.passed else Verdict(False, True, f"right on the check's own examples only: {second.says}")
-
-
-def _first_line(source: str) -> str:
-    return ast.unparse(ast.parse(source)).splitlines()[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,8 +12,9 @@ from typing import Any
 from auxlib.check.exercise import load_exercise
 from auxlib.classroom.grade import Graded
 from auxlib.course.score import Mark
+from auxlib.whole import write_whole
 
-FORMULA = re.compile(r"^(?=[=+\-@])")  # what a spreadsheet would compute
+FORMULA = re.compile(r"^(?=[=+\-@])")  # what a spreadsheet would compute; a name stays a name
 
 
 def write(folder: Path, graded: Sequence[Graded]) -> Path:
@@ -24,12 +24,8 @@ def write(folder: Path, graded: Sequence[Graded]) -> Path:
     with (folder / "grades.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(table[0]))
         writer.writeheader()
-        # a name that a spreadsheet would compute is shown as it is
-        writer.writerows(row | {"student": re.sub(r"^(?=[=+\-@])", "'", row["student"])} for row in table)
-    everything = [
-        asdict(one) | {"path": str(one.path), "points": one.score.points if one.score else 0} for one in graded
-    ]
-    (folder / "grades.json").write_text(json.dumps(everything, indent=1, ensure_ascii=False), encoding="utf-8")
+        writer.writerows(row | {"student": FORMULA.sub("'", row["student"])} for row in table)
+    write_whole(folder / "grades.json", everything(graded))
     for student in dict.fromkeys(one.student for one in graded):
         name = re.sub(r"[^\w.-]+", "_", student)
         text = feedback(student, [one for one in graded if one.student == student])
@@ -58,11 +54,10 @@ def feedback(student: str, graded: Sequence[Graded]) -> str:
     points, possible = (sum(getattr(one.score, what) for one in graded if one.score) for what in ("points", "possible"))
     lines = [f"# {student}", f"**{points} of {possible} points**"]
     for one in graded:
-        lines.append(
-            f"## {one.score.slug}: {one.score.points} of {one.score.possible}" if one.score else "## No notebook"
-        )
+        score = one.score
+        lines.append(f"## {score.slug}: {score.points} of {score.possible}" if score else "## No notebook")
         lines += [one.note] if one.note else []
-        lines += [_line(mark) for mark in one.score.marks] if one.score else []
+        lines += [_line(mark) for mark in score.marks] if score else []
     return "\n\n".join(lines) + "\n"
 
 

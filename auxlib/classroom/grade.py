@@ -5,15 +5,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import jupytext
 
 from auxlib.check.exercise import Verdict, load_exercise
 from auxlib.classroom.examine import Limits, Task, examine, workers
 from auxlib.classroom.submission import Submission, needed, read_cells, read_submission
+from auxlib.course.build import source_cells
 from auxlib.course.score import Mark, Score
 from auxlib.course.table import Course, Notebook
 from auxlib.errors import CourseError
@@ -53,7 +52,9 @@ def grade(course: Course, paths: Sequence[Path], limits: Limits | None = None, j
     handed = collect(course, paths)
     rows = {one.row.slug: one.row for one in handed if one.row}
     offers = {slug: worked(course, row) for slug, row in rows.items()}
-    tasks = [(one, task) for one in handed if one.row for task in tasks_of(one.row, one.submission, offers)]
+    tasks = [
+        (one, task) for one in handed if one.row for task in tasks_of(one.row, one.submission, offers[one.row.slug])
+    ]
     context = workers([f"auxlib.check.notebook_{row.number:02d}" for row in rows.values()])
     with ThreadPoolExecutor(jobs) as pool:
         looks = pool.map(lambda pair: examine(pair[1], limits or Limits(), context), tasks)
@@ -72,7 +73,7 @@ def collect(course: Course, paths: Sequence[Path]) -> list[Handed]:
         key = one.student, one.row.slug if one.row else one.path
         older = newest.pop(key, None)
         note = f"{one.note} {older.path.name} is older and was not looked at.".strip() if older else one.note
-        newest[key] = Handed(one.student, one.path, one.row, one.submission, note)
+        newest[key] = replace(one, note=note)
     return sorted(newest.values(), key=lambda one: (one.student, one.row.number if one.row else 99, one.path.name))
 
 
@@ -112,7 +113,7 @@ def _belongs(course: Course, submission: Submission) -> Notebook | None:
 
 
 def _name(id: str) -> str:
-    return load_exercise(id).reference.__name__
+    return load_exercise(id).name
 
 
 def worked(course: Course, row: Notebook) -> dict[str, ast.stmt]:
@@ -120,20 +121,20 @@ def worked(course: Course, row: Notebook) -> dict[str, ast.stmt]:
     source = course.source(row.slug)
     if not source.is_file():
         raise CourseError(f"{source} is missing: grade in a clone of the course, a student's archive has no solutions.")
-    cells = jupytext.reads(source.read_text(encoding="utf-8"), fmt="py:percent").cells
-    return dict(read_cells(source, [(cell.cell_type == "code", cell.source) for cell in cells]).bound)
+    cells = [(cell.cell_type == "code", cell.source) for cell in source_cells(source)]
+    return dict(read_cells(source, cells).bound)
 
 
-def tasks_of(row: Notebook, submission: Submission, offers: Mapping[str, Mapping[str, ast.stmt]]) -> list[Task]:
+def tasks_of(row: Notebook, submission: Submission, offer: Mapping[str, ast.stmt]) -> list[Task]:
     """One task for each exercise. Answers to other exercises come from the worked notebook: no mistake counts twice."""
     names = {_name(exercise.id) for exercise in row.exercises}
     own = {name: node for name, node in submission.bound if name not in names}
-    offered = {**offers[row.slug], **own}
+    offered = {**offer, **own}
     tasks = []
     for exercise in row.exercises:
-        answers = submission.answers(_name(exercise.id))
+        answers = submission.answers(name := _name(exercise.id))
         context = [[ast.unparse(node) for node in needed(answer, offered)] for answer in answers]
-        tasks.append(Task(exercise.id, _name(exercise.id), list(map(ast.unparse, answers)), context))
+        tasks.append(Task(exercise.id, name, list(map(ast.unparse, answers)), context))
     return tasks
 
 
@@ -142,9 +143,7 @@ def _score(one: Handed, verdicts: Mapping[tuple[int, str], Verdict]) -> Score | 
         return None
     marks = []
     for exercise in one.row.exercises:
-        verdict = verdicts[id(one), exercise.id]
-        says = (
-            verdict.says if one.submission.answers(_name(exercise.id)) else one.submission.missing(_name(exercise.id))
-        )
+        verdict, name = verdicts[id(one), exercise.id], _name(exercise.id)
+        says = verdict.says if one.submission.answers(name) else one.submission.missing(name)
         marks.append(Mark(exercise.id, verdict.passed, verdict.attempted, says, exercise.points * verdict.passed))
     return Score(one.row.slug, tuple(marks), sum(exercise.points for exercise in one.row.exercises))

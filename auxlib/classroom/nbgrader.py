@@ -48,7 +48,7 @@ def source(course: Course, row: Notebook) -> NotebookNode:
 
 
 def _test(exercise: Exercise, beside: str) -> NotebookNode:
-    name = load_exercise(exercise.id).reference.__name__
+    name = load_exercise(exercise.id).name
     cell = nbformat.v4.new_code_cell(TEST.format(id=exercise.id, name=name, points=exercise.points), id=f"{beside}-t")
     cell.metadata["nbgrader"] = _metadata(f"test-{exercise.id}", grade=True, locked=True, points=exercise.points)
     return cell

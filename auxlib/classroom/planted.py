@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import jupytext
-
 from auxlib.check.exercise import Answer, Verdict, load_exercise
+from auxlib.course.build import source_cells
 from auxlib.errors import CourseError
 
 FOLDER = Path("tests") / "planted"
@@ -39,7 +38,7 @@ class Planted:
         """Run the code and return the function that bears the exercise's name."""
         namespace: dict[str, object] = {}
         exec(compile(self.source, f"<{self.exercise}>", "exec"), namespace)
-        return namespace[load_exercise(self.exercise).reference.__name__]
+        return namespace[load_exercise(self.exercise).name]
 
     def verdict(self) -> Verdict:
         """What the check says to it."""
@@ -54,7 +53,7 @@ def read_planted(root: Path) -> tuple[Planted, ...]:
 
 
 def _read(path: Path) -> Iterator[Planted]:
-    setup, *cells = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent").cells
+    setup, *cells = source_cells(path)
     if setup.metadata.get("title") != "setup":
         raise CourseError(f"{path}: its first cell must be `# %% setup`.")
     for cell in cells:

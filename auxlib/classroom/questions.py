@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-import jupytext
-
+from auxlib.course.build import source_cells
 from auxlib.course.outputs import tags
 from auxlib.course.table import Course, Notebook
 from auxlib.errors import CourseError
@@ -27,8 +26,9 @@ class Question:
 def questions(course: Course, row: Notebook) -> dict[str, Question]:
     """The questions of a notebook by exercise id, in its order. Raises CourseError when a task has no title."""
     path = course.source(row.slug)
-    cells = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent").cells
-    asked = {tag.removeprefix("task:"): cell for cell in cells for tag in tags(cell) if tag.startswith("task:")}
+    asked = {
+        tag.removeprefix("task:"): cell for cell in source_cells(path) for tag in tags(cell) if tag.startswith("task:")
+    }
     return {id: _question(id, cell.source, f"{path}, task:{id}") for id, cell in asked.items()}
 
 

@@ -31,24 +31,29 @@ METADATA = {
 }
 
 
+def source_cells(path: Path) -> list[NotebookNode]:
+    """The cells of a source, as people wrote them."""
+    return jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent").cells
+
+
 def generate(course: Course, row: Notebook) -> NotebookNode:
     """The worked notebook without outputs: header and tasks filled in, ids from slug and position, bare metadata."""
     path = course.source(row.slug)
     if not path.is_file():
         raise CourseError(f"{path} is missing; course.toml lists {row.slug}, so its source must be there.")
-    notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
-    headers = [cell for cell in notebook.cells if "header" in tags(cell)]
+    cells = source_cells(path)
+    headers = [cell for cell in cells if "header" in tags(cell)]
     if len(headers) != 1 or headers[0].cell_type != "markdown":
         raise CourseError(f'{path}: expected one cell `# %% [markdown] tags=["header"]`, found {len(headers)}.')
     headers[0].source = header(course, row)
-    fill_tasks(notebook.cells, row, path)
+    fill_tasks(cells, row, path)
     if course.repository:
-        notebook.cells.insert(notebook.cells.index(headers[0]) + 1, launch_cell(course.repository))
-    for index, cell in enumerate(notebook.cells):
+        cells.insert(cells.index(headers[0]) + 1, launch_cell(course.repository))
+    for index, cell in enumerate(cells):
         cell.id = hashlib.sha256(f"{row.slug}/{index}".encode()).hexdigest()[:8]
         cell.source = cell.source.rstrip()
         cell.metadata = nbformat.from_dict({"tags": tags(cell)} if tags(cell) else {})
-    return nbformat.v4.new_notebook(cells=notebook.cells, metadata=METADATA)
+    return nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
 
 
 def header(course: Course, row: Notebook) -> str:
@@ -78,8 +83,6 @@ def student(worked: NotebookNode, where: str) -> NotebookNode | None:
     if len(kept) == len(worked.cells) and all(sources[cell.id] == cell.source for cell in kept):
         return None
     cells = [nbformat.from_dict({**cell, "source": sources[cell.id]}) for cell in kept]
-    for cell in (cell for cell in cells if "header" in tags(cell)):
-        cell.source = cell.source.replace("](", "](../")  # the handout lies one folder deeper
     return nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
 
 
@@ -104,7 +107,10 @@ def twins(course: Course, row: Notebook) -> dict[Path, NotebookNode | None]:
     """Both notebooks of a row without outputs, by the path they belong to: the worked one first."""
     worked = generate(course, row)
     handout = course.folder / "assignments" / f"{row.slug}.ipynb"
-    return {course.built(row.slug): worked, handout: student(worked, row.slug)}
+    sheet = student(worked, row.slug)
+    for cell in (cell for cell in (sheet.cells if sheet else []) if "header" in tags(cell)):
+        cell.source = cell.source.replace("](", "](../")  # the handout lies one folder deeper
+    return {course.built(row.slug): worked, handout: sheet}
 
 
 def build(course: Course, rows: list[Notebook], executed: Path | None = None) -> list[Path]:

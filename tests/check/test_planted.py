@@ -42,7 +42,7 @@ def test_the_stub_is_not_attempted(id: str) -> None:
 
 @every_exercise
 def test_the_worked_notebook_agrees_with_the_reference(id: str) -> None:
-    verdict = load_exercise(id).judge(_namespace(id)[load_exercise(id).reference.__name__])
+    verdict = load_exercise(id).judge(_namespace(id)[load_exercise(id).name])
     assert verdict.passed, verdict.says
 
 
@@ -124,4 +124,4 @@ def _imports(slug: str) -> dict[str, Any]:
 def _handed_out(id: str) -> Any:
     namespace = _imports(ROWS[id].slug).copy()
     exec(without_solution(_cell(id, "exercise"), id), namespace)
-    return namespace[load_exercise(id).reference.__name__]
+    return namespace[load_exercise(id).name]

@@ -23,9 +23,9 @@ from auxlib.classroom.grade import Graded, collect, grade
 from auxlib.course.outputs import tags
 from auxlib.course.score import Mark
 from auxlib.errors import CourseError
-from tests.course.test_students import STUDENTS, worked
+from tests.course.test_students import STUDENTS, handed_in, worked
 
-from .conftest import COURSE, SHEET, hand_in, sheet, the_sheet
+from .conftest import COURSE, SHEET, hand_in, the_sheet
 
 COMBINE = "def combine_two(lm_logits, aux_logits):\n    "
 
@@ -37,7 +37,7 @@ def answer(source: str) -> dict[str, str]:
 
 def changed(change: Callable[[list[NotebookNode]], list[NotebookNode]]) -> NotebookNode:
     """The solved notebook with its cells changed."""
-    book = sheet(the_sheet(), worked(the_sheet()))
+    book = handed_in(the_sheet(), worked(the_sheet()))
     book.cells = change(book.cells)
     return book
 

@@ -6,8 +6,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-import jupytext
-
+from auxlib.course.build import source_cells
 from auxlib.course.table import Notebook, load_course
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,8 +22,7 @@ def prose(row: Notebook) -> str:
 
 @cache
 def _prose(slug: str) -> str:
-    cells = jupytext.reads(COURSE.source(slug).read_text(encoding="utf-8"), fmt="py:percent").cells
-    texts = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    texts = [cell.source for cell in source_cells(COURSE.source(slug)) if cell.cell_type == "markdown"]
     return re.sub(r"<!--.*?-->", "", "\n\n".join(texts), flags=re.DOTALL)
 
 
