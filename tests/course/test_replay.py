@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import subprocess
 import sys
 
@@ -43,11 +43,8 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One pytest session over all cases, as a person would start it."""
+    """One pytest session over all cases: the comparison of this course, over notebooks of another folder."""
     folder = tmp_path_factory.mktemp("replay")
-    shutil.copytree(
-        ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns("test_*.py", "__pycache__", "planted")
-    )
     for part in ("committed", "run"):
         (folder / part).mkdir()
     for name, (committed, executed, _) in CASES.items():
@@ -55,8 +52,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
         if executed:
             nbformat.write(executed, folder / "run" / f"{name}.ipynb")
     quiet = ["-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", str(folder), "--color=no", "-rA"]
-    command = [sys.executable, "-m", "pytest", *quiet, "tests", "committed", "--replay", "run"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", *quiet, "committed", "--replay", "run"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
     return done.stdout + done.stderr
 
 
