@@ -619,4 +619,4 @@ print(f"ends where the healthy run ends, to 0.05 nats: {difference < 0.05}")
 # ## Onward
 #
 # The instruments ask nothing of Storyland but the floor. Take them to [A real expert](07_a_real_expert.ipynb), whose
-# last section is a seal, and to your own task: notebook *13 Your own task* (to come) begins with this checklist.
+# last section is a seal, and to a task of your own: [Your own task](13_your_own_task.ipynb) has a line for them.
