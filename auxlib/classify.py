@@ -91,12 +91,8 @@ def fit(
         trainer = _trainer(learner, train, dev, collate, arguments)
         trainer.train()
     log = trainer.state.log_history
-    return Fitted(
-        [entry["eval_accuracy"] for entry in log if "eval_accuracy" in entry],
-        [entry["loss"] for entry in log if "loss" in entry],
-        trainer.state.global_step,
-        perf_counter() - start,
-    )
+    dev, losses = ([entry[key] for entry in log if key in entry] for key in ("eval_accuracy", "loss"))
+    return Fitted(dev, losses, trainer.state.global_step, perf_counter() - start)
 
 
 class _Learner(nn.Module):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from auxlib.encoders import Encoder, load_encoder, mean_state
+from auxlib.experts import best_dtype
 from auxlib.ytuning import LabelConfig, LabelDecoder, name_states
 
 Setting = Mapping[str, Any]
@@ -52,8 +53,10 @@ class Tuned(nn.Module):
         self.model, self.head = model, nn.Linear(width, labels)
 
     def states(self, input_ids: Tensor, mask: Tensor) -> Tensor:
-        """``[B, T, D]``."""
-        return self.model(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        """``[B, T, D]``, in the precision that it was trained in: `fit` computes in bfloat16 where that is fast."""
+        dtype = best_dtype(input_ids.device)
+        with torch.autocast(input_ids.device.type, dtype, enabled=dtype == torch.bfloat16):
+            return self.model(input_ids=input_ids, attention_mask=mask).last_hidden_state.float()
 
     def forward(self, mask: Tensor, input_ids: Tensor | None = None, hidden: Tensor | None = None) -> Tensor:
         """Scores ``[B, K]`` from tokens ``[B, T]``, or from states that are given."""

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 # one group of each field: whoever was trained on the other fifteen has met its neighbours, and never itself
 UNSEEN = ("comp.graphics", "rec.sport.baseball", "sci.med", "soc.religion.christian", "talk.politics.mideast")
+JUDGED = 2000  # test texts: enough to tell two points apart, and few enough to be read again by every tuned encoder
 
 
 def few(texts: DatasetDict, each: int, seed: int) -> DatasetDict:
-    """As many training texts of every label, and no more development texts than training texts."""
+    """As many training texts of every label, no more development texts than that, and `JUDGED` of the test texts."""
     from datasets import DatasetDict
 
     train = texts["train"].shuffle(seed=seed)
@@ -35,7 +36,8 @@ def few(texts: DatasetDict, each: int, seed: int) -> DatasetDict:
         if met[label] <= each:
             taken.append(row)
     dev = texts["dev"].shuffle(seed=seed).select(range(min(len(taken), len(texts["dev"]))))
-    return DatasetDict({"train": train.select(taken), "dev": dev, "test": texts["test"]})
+    test = texts["test"].shuffle(seed=0).select(range(min(JUDGED, len(texts["test"]))))
+    return DatasetDict({"train": train.select(taken), "dev": dev, "test": test})
 
 
 def with_labels(rows: Dataset, names: list[str]) -> Dataset:

@@ -11,6 +11,7 @@ from datasets import DatasetDict
 
 from auxlib.classify import scores_of, states_batch, text_batch
 from auxlib.encoders import Encoder, mean_state
+from auxlib.labels import systems
 from auxlib.labels.desk import Desk
 from auxlib.labels.systems import BY_NAME, SYSTEMS, LinearProbe
 from auxlib.ytuning import LOSSES
@@ -30,7 +31,10 @@ def test_everybody_has_three_settings(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_score_for_each_label_whoever_shares_the_batch(name: str, small: Callable, texts: DatasetDict) -> None:
+def test_a_score_for_each_label_whoever_shares_the_batch(
+    name: str, small: Callable, texts: DatasetDict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systems, "best_dtype", lambda device: torch.float32)
     desk = Desk(ALL[name], ALL[name].settings[0], texts, 0)
     rows = desk.rows("test")
     together = scores_of(desk.module, rows, desk.collate)
@@ -39,6 +43,18 @@ def test_a_score_for_each_label_whoever_shares_the_batch(name: str, small: Calla
         batch = desk.collate([rows[i]])
         batch.pop("labels")
         assert torch.allclose(desk.module(**batch)[0].detach(), together[i], atol=ROUNDING)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_tuned_encoder_is_judged_in_the_precision_that_it_was_trained_in(
+    dtype: torch.dtype, small: Callable, texts: DatasetDict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systems, "best_dtype", lambda device: dtype)
+    desk, seen = Desk(SYSTEMS["full"], SYSTEMS["full"].settings[0], texts, 0), set()
+    inner = next(module for module in desk.module.model.modules() if isinstance(module, torch.nn.Linear))
+    inner.register_forward_hook(lambda module, given, made: seen.add(made.dtype))
+    desk.judge()
+    assert seen == {dtype}
 
 
 @pytest.mark.parametrize(
