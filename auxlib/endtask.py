@@ -28,7 +28,7 @@ from auxlib.errors import TrainingError
 Batch = Mapping[str, Tensor]
 Parameters = Sequence[nn.Parameter]
 Gradient = Sequence[Tensor]
-LEAST = 1e-3  # a weight below that has no say, and still costs its passes through the body
+LEAST = 1e-4  # a weight below that has no say, and still costs its passes through the body
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from auxlib.labels import table as labels
 from auxlib.rivals.table import AGAIN as AGAIN_RIVALS
 from auxlib.rivals.table import read_rivals
 from auxlib.rivals.table import rows as rows_of_rivals
+from auxlib.tartan import table as tartan
 
 COUNTED = Path("data/results/course.json")
 SAMPLES = 8
@@ -35,7 +36,7 @@ def render(course: Course) -> str:
     text = path_of(course).read_text(encoding="utf-8")
     blocks = {"map": _map(course), "checks": _checks(course.root), "claim": _claim(course.root)}
     blocks |= {"rivals": _rivals(course.root), "control": _control(course.root), "speed": _speed(course.root)}
-    blocks |= _recorded(course.root) | {"labels": _labels(course.root)}
+    blocks |= _recorded(course.root) | {"labels": _labels(course.root), "end task": _end_task(course.root)}
     for name, block in blocks.items():
         pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
         text, found = pattern.subn(lambda marks, block=block: marks[1] + block + marks[2], text)
@@ -135,6 +136,15 @@ def _labels(root: Path) -> str:
         return f"Not recorded yet: `{labels.AGAIN}` measures it.\n"
     tables = as_markdown(labels.asked_rows(found)), as_markdown(labels.accuracy_rows(found))
     return f"{tables[0]}\n{tables[1]}\nMeasured by `{labels.AGAIN}`: {found['seeds']} seeds; {_machine(found)}.\n"
+
+
+def _end_task(root: Path) -> str:
+    """What was asked of objectives that learn together, and the same arms in Storyland and on real texts."""
+    found = tartan.read_endtask(root)
+    if found is None:
+        return f"Not recorded yet: `{tartan.AGAIN}` measures it.\n"
+    tables = (as_markdown(rows(found)) for rows in (tartan.asked_rows, tartan.story_rows, tartan.real_rows))
+    return "\n".join(tables) + f"\nMeasured by `{tartan.AGAIN}`; {_machine(found)}.\n"
 
 
 def _machine(found: Mapping[str, Any]) -> str:

@@ -84,7 +84,7 @@ def try_arm(lab: Lab, arm: Arm, plan: Plan, meta_rate: float = 0.05) -> dict[str
     return found_by(lab, shared) | {
         "dev": max(taught.dev), "step_seconds": taught.step_seconds, "trained_seconds": taught.seconds,
         "weights": [[round(w, 4) for w in row] for row in taught.weights[::every].tolist()],
-        "ended": [round(w, 4) for w in taught.weights[-1].tolist()],
+        "ended": [round(w, 6) for w in taught.weights[-1].tolist()],
         "cosines": [round(c, 4) for c in taught.cosines.mean(0).tolist()],
     }  # fmt: skip
 

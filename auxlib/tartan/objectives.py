@@ -89,33 +89,26 @@ class Labels(Objective):
         return F.cross_entropy(self.scores(states, batch["mask"]), batch["labels"])
 
 
-class Unlearned(Labels):
-    """An adversary (Ganin and Lempitsky 2015): its head learns the labels, and the body learns to hide them from it.
+class Alike(Objective):
+    """One who does harm: all texts are to look alike. What tells them apart is what it takes away.
 
     Args:
+        texts: token ids of each.
         strength: of what the body is told.
     """
 
-    def __init__(self, name: str, rows: Rows, width: int, count: int, strength: float = 1.0) -> None:
-        super().__init__(name, rows, width, count)
+    def __init__(self, name: str, texts: Texts, strength: float = 1.0) -> None:
+        super().__init__(name, texts)
         self.strength = strength
 
+    def batch(self, asked: Texts, generator: torch.Generator) -> dict[str, Tensor]:
+        """Texts as they are."""
+        return texts_batch(asked)
+
     def loss(self, states: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy, whose gradient is turned round where it enters the body."""
-        return super().loss(_Turned.apply(states, self.strength), batch)
-
-
-class _Turned(torch.autograd.Function):
-    """The identity; on the way back, a multiple of its negative."""
-
-    @staticmethod
-    def forward(ctx: Any, states: Tensor, strength: float) -> Tensor:
-        ctx.strength = strength
-        return states.view_as(states)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return -ctx.strength * gradient, None
+        """The mean squared distance of a text's mean state from that of them all."""
+        means = mean_state(states, batch["mask"])
+        return self.strength * (means - means.mean(0)).square().sum(-1).mean()
 
 
 class HiddenWords(Objective):

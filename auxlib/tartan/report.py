@@ -12,7 +12,7 @@ import torch
 
 from auxlib.endtask import Asked, MetaWeights, add_gradients, development_gradient
 from auxlib.metrics import machine, versions
-from auxlib.tartan.experiment import ALL, ARMS, CROWD, MAIN_EACH, MAIN_PASSES, REAL, TASKS, maker
+from auxlib.tartan.experiment import ALL, ARMS, CROWD, MAIN_EACH, MAIN_PASSES, REAL, STORY, STORY_CROWD, TASKS, maker
 from auxlib.tartan.lab import END, Arm
 from auxlib.tartan.objectives import Labels, rows_batch
 from auxlib.tartan.story import story_body
@@ -24,7 +24,9 @@ from auxlib.trials import Record, require_made_by, require_same_rehearsal
 def assemble(records: Sequence[Record]) -> dict[str, Any]:
     """The results; what failed is listed, and missing from its mean."""
     done = [record for record in records if "error" not in record]
-    story, crowd, real = ([r for r in done if r["use"] == use] for use in ("story", "crowd", "real"))
+    story, crowd = ([r for r in done if (r["use"], r["task"]) == ("test", task)] for task in (STORY, STORY_CROWD))
+    searched = [r for r in done if (r["use"], r["task"]) == ("search", STORY_CROWD)]
+    real = [r for r in done if r["task"] in TASKS]
     main = _arms(ARMS, [r for r in story if (r["passes"], r["each"]) == (MAIN_PASSES, MAIN_EACH)])
     return {
         "storyland": {
@@ -32,6 +34,7 @@ def assemble(records: Sequence[Record]) -> dict[str, Any]:
             "passes": _curves("passes", [r for r in story if r["each"] == MAIN_EACH]),
             "labels": _curves("each", [r for r in story if r["passes"] == MAIN_PASSES]),
             "crowd": _arms(CROWD, crowd),
+            "rates": _curves("rate", searched, "dev"),
             "objectives": [END, *ALL],
             "weights": {arm: _trajectory([r for r in crowd if r["arm"] == arm]) for arm in ("meta", "exact")},
         },
@@ -63,13 +66,13 @@ def _spread(values: Sequence[float]) -> list[float]:
     return [round(mean(values), 4), round(stdev(values) / sqrt(len(values)), 4) if len(values) > 1 else 0.0]
 
 
-def _curves(key: str, records: Sequence[Record]) -> dict[str, Any]:
-    """For every arm its mean and standard error at each budget."""
+def _curves(key: str, records: Sequence[Record], figure: str = "macro_f1") -> dict[str, Any]:
+    """For every arm the mean and standard error of its figure at each budget, or whatever else the key is."""
     found: dict[str, Any] = {}
     for arm in dict.fromkeys(r["arm"] for r in records):
         mine = [r for r in records if r["arm"] == arm]
         points = sorted({r[key] for r in mine})
-        found[arm] = {str(at): _spread([r["macro_f1"] for r in mine if r[key] == at]) for at in points}
+        found[arm] = {str(at): _spread([r[figure] for r in mine if r[key] == at]) for at in points}
     return {arm: curve for arm, curve in found.items() if len(curve) > 1}
 
 
@@ -80,7 +83,7 @@ def _trajectory(records: Sequence[Record]) -> list[list[list[float]]]:
 
 
 def _ranked(record: Record) -> bool:
-    """Whether the useful objective weighs more than the neutral one, and that more than the adversary."""
+    """Whether the useful objective weighs more than the neutral one, and that more than the harmful one."""
     _, useful, neutral, harmful = record["ended"]
     return useful > neutral > harmful
 

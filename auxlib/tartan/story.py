@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from auxlib.assets import data_dir
 from auxlib.tartan.lab import Lab, some_of_each
-from auxlib.tartan.objectives import MissingWords, Objective, Rows, Unlearned
+from auxlib.tartan.objectives import Alike, MissingWords, Objective, Rows
 from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.rules import Rules
 from auxlib.worlds.storyland import Storyland
 
-WIDTH, UNLABELLED, DEV, TEST, STRENGTH = 64, 4000, 120, 1000, 0.8
-USEFUL, NEUTRAL, HARMFUL = "missing words", "words of anywhere", "adversary"
+WIDTH, UNLABELLED, DEV, TEST, STRENGTH = 64, 4000, 240, 1000, 0.4
+USEFUL, NEUTRAL, HARMFUL = "missing words", "words of anywhere", "all alike"
 GRAMMAR = data_dir() / "storyland" / "grammar.toml"
 
 
@@ -71,7 +71,7 @@ def exchanged(texts: list[list[int]], content: Tensor, seed: int) -> list[list[i
 def story_lab(seed: int, each: int = 5) -> Lab:
     """As many labelled stories of each place, many without a label, and a body that knows nothing yet."""
     world = the_world()
-    rows, count = stories(3 * UNLABELLED // 2 + 500, 10 * seed + 1), known_places().shape[1]
+    rows, count = stories(3 * UNLABELLED // 2 + 600, 10 * seed + 1), known_places().shape[1]
     labelled, rest = some_of_each(rows, each)
     texts = [row["token_ids"] for row in rest[DEV : DEV + UNLABELLED]]
     content = torch.isin(torch.arange(len(world.vocabulary)), world.content_ids)
@@ -85,7 +85,7 @@ def story_lab(seed: int, each: int = 5) -> Lab:
         {
             USEFUL: lambda name, _: words(name, texts),
             NEUTRAL: lambda name, _: words(name, exchanged(texts, content, seed)),
-            HARMFUL: lambda name, _: Unlearned(name, labelled, WIDTH, count, STRENGTH),
+            HARMFUL: lambda name, _: Alike(name, texts, STRENGTH),
         },
     )  # fmt: skip
 

@@ -42,7 +42,7 @@ def asked_rows(found: Mapping[str, Any]) -> list[Row]:
     ratio, both = found["meta_step_ratio"], [crowd[arm]["macro_f1"][0] for arm in ("meta", "mt")]
     asked = [
         ("together above first above alone, standard errors apart", " > ".join(map(_pair, order)), apart),
-        ("weights end in the order useful, neutral, adversary", f"in {ranked} of {seeds} seeds", ranked == seeds),
+        ("weights end in the order useful, neutral, harmful", f"in {ranked} of {seeds} seeds", ranked == seeds),
         ("META at least as good as MT in the crowd", "{:.3f} and {:.3f}".format(*both), both[0] >= both[1]),
         ("a META step takes at most 2.5 MT steps", str(ratio), ratio <= 2.5),
     ]
@@ -63,7 +63,7 @@ def weight_rows(found: Mapping[str, Any]) -> list[Row]:
     story = found["storyland"]
     return [
         {"": story["crowd"][arm]["label"]}
-        | dict(zip(story["objectives"], (f"{w:.2f}" for w in story["crowd"][arm]["ended"]), strict=True))
+        | dict(zip(story["objectives"], (f"{w:.3f}" for w in story["crowd"][arm]["ended"]), strict=True))
         for arm in ("meta", "exact")
     ]
 

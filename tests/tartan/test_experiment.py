@@ -23,10 +23,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_search_chooses_by_development_rows_and_the_lower_of_equals() -> None:
-    tried = [{"arm": "mt", "rate": rate, "dev": dev} for rate, dev in ((0.1, 0.5), (0.2, 0.7), (0.4, 0.7))]
-    assert chosen([*tried, {"arm": "tune", "rate": 0.1, "error": "x"}, {"arm": "tune", "rate": 0.2, "dev": 0.1}]) == {
-        "mt": 0.2, "tune": 0.2
-    }  # fmt: skip
+    seen = {0.1: (0.5, 0.6), 0.2: (0.6, 0.8), 0.4: (0.7, 0.7), 0.8: (0.9, None)}
+    tried = [{"task": "crowd", "arm": "mt", "rate": rate, "dev": dev} for rate, devs in seen.items() for dev in devs]
+    failed = [{key: value for key, value in one.items() if value is not None} for one in tried]
+    other = {"task": "storyland", "arm": "mt", "rate": 0.1, "dev": 0.1}
+    assert chosen([*failed[::-1], other]) == {("crowd", "mt"): 0.2, ("storyland", "mt"): 0.1}
 
 
 def test_a_search_says_nothing_of_test_rows() -> None:
@@ -36,18 +37,18 @@ def test_a_search_says_nothing_of_test_rows() -> None:
 
 
 def test_all_arms_are_compared_at_one_budget() -> None:
-    rates = dict.fromkeys(ARMS, 1e-3)
+    rates = {(task, arm): 1e-3 for task, arms in experiment.SEARCHED.items() for arm in arms}
     asked = list(comparisons(rates))
     assert len({attempt.name for attempt in asked}) == len(asked), "nothing is done twice"
-    for use, arms in (("story", ARMS), ("crowd", CROWD), ("real", REAL)):
+    for task, arms in (("storyland", ARMS), ("crowd", CROWD), ("20ng", REAL), ("vader-amazon", REAL)):
         budgets: dict[str, set[tuple]] = {}
         for attempt in asked:
-            if attempt.use == use:
+            if attempt.task == task:
                 budgets.setdefault(attempt.arm, set()).add((attempt.task, attempt.seed, attempt.passes, attempt.each))
         assert set(budgets) == set(arms)
         whole = max(budgets.values(), key=len)
         assert all(budget <= whole for budget in budgets.values())
-    assert {attempt.seed for attempt in asked} == set(experiment.SEEDS)
+    assert {attempt.seed for attempt in asked} == {*experiment.SEEDS, *experiment.REAL_SEEDS}
     assert not {attempt.seed for attempt in asked} & {attempt.seed for attempt in searches()}
 
 
@@ -61,7 +62,7 @@ def test_an_arm_is_as_it_says(arm: Arm) -> None:
 
 
 def test_a_comparison_says_what_it_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = run_attempt(Attempt("crowd", "storyland", "meta", 0, 60, 2, 1e-3))
+    found = run_attempt(Attempt("test", "crowd", "meta", 0, 60, 2, 1e-3))
     assert 0 <= found["macro_f1"] <= found["accuracy"] + 0.2
     assert len(found["ended"]) == len(found["weights"][0]) == len(found["cosines"]) == 4
     assert found["step_seconds"] > 0
@@ -82,7 +83,7 @@ def test_texts_of_the_world_outside(encoder: Encoder, monkeypatch: pytest.Monkey
     monkeypatch.setattr(real, "load_encoder", fresh)
     monkeypatch.setattr(real, "load_task", lambda *_: texts)
     monkeypatch.setattr(real, "EACH", 3)
-    found = run_attempt(Attempt("real", "20ng", "mt-both", 0, 30, 0, 1e-3))
+    found = run_attempt(Attempt("test", "20ng", "mt-both", 0, 30, 0, 1e-3))
     assert found["macro_f1"] >= 0
     task = real.real_lab("20ng", 0)
     assert len(task.labelled) == 3 * task.count

@@ -10,15 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auxlib.batches import IGNORED
+from auxlib.encoders import mean_state
 from auxlib.errors import TrainingError
 from auxlib.tartan.objectives import (
+    Alike,
     HiddenWords,
     Labels,
     MissingWords,
     Objective,
-    Unlearned,
     hidden_batch,
-    rows_batch,
     texts_batch,
 )
 from auxlib.tartan.together import Shared
@@ -38,7 +38,7 @@ def draw(seed: int = 0) -> torch.Generator:
 def every_kind(body: nn.Module) -> list[Objective]:
     return [
         Labels("labels", ROWS, WIDTH, 2),
-        Unlearned("adversary", ROWS, WIDTH, 2),
+        Alike("alike", TEXTS),
         HiddenWords("hidden", TEXTS, body.get_input_embeddings(), MASK, CONTENT, 0.5),
         MissingWords("missing", TEXTS, WIDTH, MASK, CONTENT),
     ]
@@ -125,20 +125,19 @@ def test_the_embeddings_learn_as_a_part_of_the_body_and_are_in_it_once(body: nn.
     assert not any(weight is body.get_input_embeddings().weight for weight in asked.parameters())
 
 
-@pytest.mark.parametrize("strength", [1.0, 0.25])
-def test_an_adversary_learns_and_turns_the_body_round(strength: float) -> None:
-    plain, other = Labels("labels", ROWS, WIDTH, 2), Unlearned("adversary", ROWS, WIDTH, 2, strength)
-    other.load_state_dict(plain.state_dict())
-    batch = rows_batch(ROWS)
-    found = []
-    for asked in (plain, other):
-        states = torch.randn(*batch["input_ids"].shape, WIDTH, generator=draw(3), requires_grad=True)
-        loss = asked.loss(states, batch)
-        found.append((loss, *torch.autograd.grad(loss, [states, *asked.parameters()])))
-    (loss, states, *head), (again, turned, *same) = found
-    assert torch.equal(loss, again)
-    assert torch.equal(turned, -strength * states)
-    assert all(torch.equal(a, b) for a, b in zip(head, same, strict=True))
+def test_who_wants_all_alike_asks_for_less_of_what_tells_texts_apart() -> None:
+    """Nothing when they are alike already; and a step after its gradient brings them nearer to each other."""
+    batch, asked = texts_batch(TEXTS), Alike("alike", TEXTS, 0.5)
+    same = torch.ones(*batch["input_ids"].shape, WIDTH)
+    assert asked.loss(same, batch) == pytest.approx(0, abs=1e-9)
+    states = torch.randn(same.shape, generator=draw(3), requires_grad=True)
+    loss = asked.loss(states, batch)
+    assert loss.item() == pytest.approx(
+        0.5 * mean_state(states, batch["mask"]).var(0, correction=0).sum().item(), rel=1e-5
+    )
+    (gradient,) = torch.autograd.grad(loss, states)
+    assert asked.loss(states - gradient, batch) < loss
+    assert list(asked.parameters()) == []
 
 
 def test_no_text_is_refused() -> None:

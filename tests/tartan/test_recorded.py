@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from auxlib.assets import asset_path
-from auxlib.tartan.experiment import ARMS, CROWD, EACH, PASSES, REAL, SEEDS, TASKS
+from auxlib.tartan.experiment import ARMS, CROWD, EACH, MAIN_EACH, MAIN_PASSES, PASSES, REAL, SEEDS, TASKS
 from auxlib.tartan.report import load_endtask
 from tests.recorded import recorded
 
@@ -33,7 +33,7 @@ def test_every_arm_has_its_figures(found: dict[str, Any]) -> None:
 def test_figures_that_stand_in_two_places_are_the_same(found: dict[str, Any]) -> None:
     story = found["storyland"]
     for arm, curve in story["passes"].items():
-        assert curve["800"] == story["main"][arm]["macro_f1"] == story["labels"][arm]["5"]
+        assert curve[str(MAIN_PASSES)] == story["main"][arm]["macro_f1"] == story["labels"][arm][str(MAIN_EACH)]
 
 
 def test_weights_sum_to_one(found: dict[str, Any]) -> None:

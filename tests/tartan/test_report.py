@@ -10,18 +10,18 @@ from auxlib import commands
 from auxlib.__main__ import main
 from auxlib.errors import ResultsMismatch
 from auxlib.tartan import experiment, report
-from auxlib.tartan.experiment import ALL, ARMS, CROWD, MAIN_EACH, REAL
+from auxlib.tartan.experiment import ALL, ARMS, CROWD, MAIN_EACH, MAIN_PASSES, REAL
 from auxlib.tartan.report import assemble, load_endtask, rehearse
 from auxlib.tartan.table import NEEDED, RESULTS, asked_rows, real_rows, story_rows, weight_rows
 
 COUNT = {"tune": 1, "before": 1, "meta-two": 3, "meta-both": 3, "mt-both": 3}
 
 
-def record(use: str, arm: str, seed: int, **more: object) -> dict:
-    others = 4 if use == "crowd" and arm != "meta-two" else COUNT.get(arm, 2)
+def record(task: str, arm: str, seed: int, **more: object) -> dict:
+    others = 4 if task == "crowd" and arm != "meta-two" else COUNT.get(arm, 2)
     ended = [0.4, 0.3, 0.2, 0.1][:others]
     return {
-        "use": use, "task": "storyland", "arm": arm, "seed": seed, "passes": 800, "each": MAIN_EACH, "rate": 0.004,
+        "use": "test", "task": task, "arm": arm, "seed": seed, "passes": MAIN_PASSES, "each": MAIN_EACH, "rate": 0.004,
         "macro_f1": 0.5 + 0.1 * seed, "accuracy": 0.6, "dev": 0.5, "step_seconds": 0.2 if "meta" in arm else 0.1,
         "weights": [ended, ended], "ended": ended, "seconds": 1.0, **more,
     }  # fmt: skip
@@ -29,19 +29,21 @@ def record(use: str, arm: str, seed: int, **more: object) -> dict:
 
 @pytest.fixture
 def records() -> list[dict]:
-    story = [record("story", arm, seed) for arm in ARMS for seed in (0, 1)]
-    story += [record("story", arm, 0, passes=400, macro_f1=0.3) for arm in ("tune", "mt")]
+    story = [record("storyland", arm, seed) for arm in ARMS for seed in (0, 1)]
+    story += [record("storyland", arm, 0, passes=400, macro_f1=0.3) for arm in ("tune", "mt")]
     crowd = [record("crowd", arm, seed) for arm in CROWD for seed in (0, 1)]
     crowd[-1]["ended"] = [0.4, 0.2, 0.3, 0.1]
-    real = [record("real", arm, 0, task=task) for arm in REAL for task in experiment.TASKS]
-    return [*story, *crowd, *real]
+    real = [record(task, arm, 0) for arm in REAL for task in experiment.TASKS]
+    tried = [record("crowd", "mt", 0, use="search", rate=rate, dev=10 * rate) for rate in (0.01, 0.02)]
+    return [*story, *crowd, *real, *tried]
 
 
 def test_means_and_standard_errors_over_the_seeds(records: list[dict]) -> None:
     found = assemble(records)
     assert found["storyland"]["main"]["mt"]["macro_f1"] == [0.55, 0.05]
-    assert found["storyland"]["passes"]["mt"] == {"400": [0.3, 0.0], "800": [0.55, 0.05]}
+    assert found["storyland"]["passes"]["mt"] == {"400": [0.3, 0.0], str(MAIN_PASSES): [0.55, 0.05]}
     assert "meta" not in found["storyland"]["passes"], "one point is no curve"
+    assert found["storyland"]["rates"] == {"mt": {"0.01": [0.1, 0.0], "0.02": [0.2, 0.0]}}
     assert found["meta_step_ratio"] == 2.0
     assert found["storyland"]["objectives"][1:] == list(ALL)
     assert found["storyland"]["weights"]["meta"][0] == [[0.4, 0.3, 0.2, 0.1]] * 3
@@ -52,10 +54,11 @@ def test_only_seeds_in_the_whole_order_count(records: list[dict]) -> None:
 
 
 def test_what_failed_is_listed_and_missing(records: list[dict]) -> None:
-    broken = [*records[:-1], {**records[-1], "error": "out of memory"}]
+    gone = next(record for record in records if record["task"] in experiment.TASKS)
+    broken = [record if record is not gone else {**gone, "error": "out of memory"} for record in records]
     found = assemble(broken)
     assert list(found["failed"].values()) == ["out of memory"]
-    assert records[-1]["arm"] not in found["real"][records[-1]["task"]]
+    assert gone["arm"] not in found["real"][gone["task"]]
     assert any("–" in row.values() for row in real_rows(found))
 
 

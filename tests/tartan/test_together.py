@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from auxlib.endtask import Agreement, MetaWeights
 from auxlib.errors import TrainingError
 from auxlib.tartan import together
-from auxlib.tartan.objectives import Labels, MissingWords, Objective, Unlearned, rows_batch
+from auxlib.tartan.objectives import Alike, Labels, MissingWords, Objective, rows_batch
 from auxlib.tartan.together import ASKING, Plan, Shared, Taught, train_together, two_alike
 
 from .conftest import MASK, ROWS, TEXTS, WIDTH, WORDS, make_body
@@ -27,7 +27,7 @@ def shared_by(*kinds: str) -> Shared:
     made: dict[str, Callable[[], Objective]] = {
         "end": lambda: Labels("end", ROWS, WIDTH, 2),
         "words": lambda: MissingWords("words", TEXTS, WIDTH, MASK, torch.arange(WORDS + 1) >= 4),
-        "adversary": lambda: Unlearned("adversary", ROWS, WIDTH, 2),
+        "alike": lambda: Alike("alike", TEXTS),
     }
     return Shared(body, [made[kind]() for kind in kinds])
 
@@ -41,7 +41,7 @@ def learned(*kinds: str, plan: Plan = PLAN, **more: object) -> tuple[Shared, Tau
 def test_everybody_has_as_many_passes(kinds: int, meta: bool, steps: int) -> None:
     assert PLAN.steps(kinds, meta) == steps
     assert steps * (kinds + meta * ASKING) <= PLAN.passes
-    names = ("end", "words", "adversary")[:kinds]
+    names = ("end", "words", "alike")[:kinds]
     _, taught = learned(*names, meta=MetaWeights(kinds) if meta else None)
     assert taught.losses.shape == taught.weights.shape == taught.cosines.shape == (steps, kinds)
     assert len(taught.dev) == -(-steps // PLAN.every), "every ten steps, and after the last"
@@ -148,12 +148,12 @@ def test_an_objective_that_breaks_is_named_and_all_is_as_the_step_before_left_it
     assert all(weight.isfinite().all() for weight in shared.parameters())
 
 
-def test_the_adversary_loses_its_weight() -> None:
-    """And it alone: on texts that are easily told, its gradient is the end task's turned round."""
+def test_who_does_harm_loses_its_weight() -> None:
+    """And it alone: what it would take away is what the development texts ask for."""
     plan = Plan(passes=500, batch_size=16, rate=3e-3, every=50)
-    _, taught = learned("end", "words", "adversary", plan=plan, meta=MetaWeights(3, rate=0.1))
-    end, words, adversary = taught.weights[-1].tolist()
-    assert adversary < min(end, words)
+    _, taught = learned("end", "words", "alike", plan=plan, meta=MetaWeights(3, rate=0.1))
+    end, words, alike = taught.weights[-1].tolist()
+    assert alike < min(end, words)
     assert taught.cosines[:, 2].mean() < 0 < taught.cosines[:, 0].mean()
 
 
