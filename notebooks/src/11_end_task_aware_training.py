@@ -649,11 +649,11 @@ over(recorded["storyland"]["passes"], "passes through the body")
 over(recorded["storyland"]["labels"], "labelled stories of each place")
 
 # %% [markdown]
-# Alone is nearly flat over the passes: what its labels hold is soon learned. "First" does catch up, nearly, with twice the
-# passes. And over the labels the order *turns round*: with two of each place "first" is ahead, with five they are level,
-# and from ten on together wins. A dozen labels know little, and in every step they pull the body to what only a dozen
-# have in common; better if they come late. "Together above first" held where we had said that we would look. It is no
-# law.
+# Alone is nearly flat over the passes: what its labels hold is soon learned. "First" does catch up, nearly, with twice
+# the passes. And over the labels the order *turns round*: with two of each place "first" is ahead, with five they are
+# level, and from ten on together wins. A dozen labels know little, and in every step they pull the body to what only a
+# dozen have in common; better if they come late. "Together above first" held where we had said that we would look. It
+# is no law.
 #
 # And the weights of the crowd, in a training longer than yours. The bands hold all five seeds.
 #
