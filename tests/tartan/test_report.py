@@ -67,7 +67,7 @@ def test_a_row_for_each_arm(records: list[dict]) -> None:
     assert [row[""] for row in story_rows(found)] == [arm.label for arm in (ARMS | CROWD).values()]
     assert len(real_rows(found)) == len(REAL)
     assert weight_rows(found)[0] == {
-        "": "META-TARTAN", "end task": "0.40", ALL[0]: "0.30", ALL[1]: "0.20", ALL[2]: "0.10",
+        "": "META-TARTAN", "end task": "0.400", ALL[0]: "0.300", ALL[1]: "0.200", ALL[2]: "0.100",
     }  # fmt: skip
 
 
