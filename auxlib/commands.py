@@ -232,9 +232,9 @@ def experiment_command(args: Namespace) -> int:
 
 
 def _claim(args: Namespace) -> int:
-    from auxlib.claim.campaign import SEEDS, WHOLE, maker, run_campaign
+    from auxlib.claim.campaign import SEEDS, WHOLE, run_campaign
     from auxlib.claim.pictures import illustrate
-    from auxlib.claim.report import assemble, curves, differences, load_claim
+    from auxlib.claim.report import assemble, curves, differences, load_claim, origin
     from auxlib.claim.results import CURVES, RESULTS
     from auxlib.claim.table import as_lines
 
@@ -242,7 +242,7 @@ def _claim(args: Namespace) -> int:
     recorded = None if args.seed is None else load_claim(root)
     known = recorded and recorded["settings"]
     records, settings, spent = run_campaign(root / "build" / "claim", WHOLE, seeds, args.jobs, known)
-    found = assemble(records, WHOLE.train) | {"made_by": maker(), "settings": settings, "seconds": round(spent)}
+    found = assemble(records, WHOLE.train) | origin() | {"settings": settings, "seconds": round(spent)}
     print("\n".join(as_lines(found)))
     if args.seed is None:
         write_whole(root / RESULTS, found)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auxlib.assets import fetch
-from auxlib.corpora import clean_sentence, share_of, wordnet_senses
+from auxlib.corpora import clean_sentence, share_of, text_hash, wordnet_senses
 from auxlib.errors import TaskError
 
 if TYPE_CHECKING:
@@ -48,6 +48,12 @@ def load_task(name: str | Path, seed: int = 0, limit: int | None = None) -> Data
     kind = ClassLabel(names=names)
     rows = {part: Dataset.from_list(rows).cast_column("label", kind) for part, rows in _numbered(parts, names).items()}
     return DatasetDict(rows)
+
+
+def task_hash(name: str) -> str:
+    """Return 16 hexadecimal digits over all texts and labels of a task, in their order."""
+    columns = [part[column] for part in load_task(name).values() for column in sorted(part.column_names)]
+    return text_hash(str(value) for column in columns for value in column)[:16]
 
 
 def label_names(rows: Dataset) -> list[str]:

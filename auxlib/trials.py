@@ -1,23 +1,23 @@
 """How does a long experiment survive? As many small trials, each written down when it is done.
 
 A trial that was done is not done again, a run that was killed goes on where it stopped, and a trial that fails leaves
-its error in the place of its result: it is shown as failed, and never vanishes. Every record names what made it (code
-and data, as a hash), and records that something else has made are not mixed in.
+its error in the place of its result: it is shown as failed, and never vanishes. Every record names what made it (the
+experiment's version, and hashes of data and weights), and records that something else has made are not mixed in.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import multiprocessing
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, field
-from math import isclose
+from itertools import zip_longest
+from math import isclose, nan
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -26,8 +26,9 @@ from auxlib.errors import ResultsMismatch
 from auxlib.whole import write_whole
 
 Record = dict[str, Any]
+Provenance = dict[str, Any]
 Work = Callable[[Any], Record]
-CLOSE = 2e-2  # nats a token; after a training, machines and numbers of threads differ by a quarter of it
+CLOSE = 2e-2  # mostly nats a token; after a training, machines and numbers of threads differ by a quarter of it
 KILLED = {"error": "the process was killed, perhaps for want of memory", "seconds": 0.0}
 
 
@@ -52,53 +53,70 @@ class Trial:
         return "-".join([self.system, *(f"{number:g}" for number in numbers)])
 
 
-def made_by(sources: Iterable[Path], *others: object) -> str:
-    """16 digits over the statements of source files and over anything else: data, settings, fingerprints.
+def digest(*parts: object) -> str:
+    """Return 16 hexadecimal digits of a SHA-256 over parts in their order; bytes as they are, anything else as text."""
+    found = hashlib.sha256()
+    for part in parts:
+        content = part if isinstance(part, bytes) else str(part).encode()
+        found.update(len(content).to_bytes(8, "big") + content)  # "1", "23" is not "12", "3"
+    return found.hexdigest()[:16]
 
-    Comments, docstrings and blank lines do not count: a better sentence makes no other figure.
+
+def provenance(version: int, **data: str) -> Provenance:
+    """Return what decides an experiment's figures, for its records.
+
+    Source code is no part of it: a rename or a clearer sentence computes the same. What the code computes is held by
+    the experiment's behaviour probe instead.
+
+    Args:
+        version: raised by hand when the experiment's rules change; `CHANGELOG.md` says why.
+        data: hashes of data and weights by name.
     """
-    digest = hashlib.sha256(json.dumps([str(other) for other in others]).encode())
-    for path in sorted(sources):
-        digest.update("\n".join(_statements(path.read_text(encoding="utf-8"))).encode())
-    return digest.hexdigest()[:16]
+    return {"version": version, "data": data}
 
 
-def _statements(source: str) -> list[str]:
-    prose: set[int] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            prose |= set(range(node.lineno, node.end_lineno + 1))
-    lines = [line.partition("  # ")[0].rstrip() for i, line in enumerate(source.splitlines(), 1) if i not in prose]
-    return [line for line in lines if line and not line.lstrip().startswith("#")]
-
-
-def require_made_by(record: Mapping[str, Any], maker: str, where: Path | str, again: str) -> None:
-    """Raise `ResultsMismatch` for results of other code or data."""
-    if record.get("made_by") != maker:
+def require_provenance(record: Mapping[str, Any], here: Provenance, where: Path | str, again: str) -> None:
+    """Raise `ResultsMismatch` unless a record was made by this version of its experiment and from these data."""
+    there = record.get("made_by")
+    if not isinstance(there, Mapping) or set(there) != set(here):
+        raise ResultsMismatch(f"{where} does not say which version and data made it. Make it again: {again}")
+    if there["version"] != here["version"]:
         raise ResultsMismatch(
-            f"{where} was made by {record.get('made_by')}, but code and data here are {maker}: figures of the two must "
-            f"not be mixed. Make it again: {again}"
+            f"{where} was made by version {there['version']} of its experiment; the one here is version "
+            f"{here['version']}, and figures of the two must not be mixed. Make it again: {again}"
         )
+    names = sorted(there["data"].keys() | here["data"].keys())
+    if other := [name for name in names if there["data"].get(name) != here["data"].get(name)]:
+        told = ", ".join(f"{name} ({there['data'].get(name)}, here {here['data'].get(name)})" for name in other)
+        raise ResultsMismatch(f"{where} was made from other data or weights: {told}. Make it again: {again}")
 
 
-def require_same_rehearsal(then: Sequence[float], now: Sequence[float], where: Path | str, again: str) -> None:
-    """Raise `ResultsMismatch` when the library computes something else than when results were recorded."""
-    if not all(isclose(a, b, abs_tol=CLOSE) for a, b in zip(then, now, strict=True)):
+def require_probe(
+    recorded: Sequence[float], now: Sequence[float], where: Path | str, again: str, tolerance: float = CLOSE
+) -> None:
+    """Raise `ResultsMismatch` when the code computes something else than when results were recorded.
+
+    Args:
+        recorded, now: the figures of a behaviour probe, a short rehearsal of the experiment.
+        tolerance: the largest difference that may be a processor's rounding.
+    """
+    pairs = zip_longest(recorded, now, fillvalue=nan)
+    if not all(isclose(a, b, rel_tol=0, abs_tol=tolerance) for a, b in pairs):
         raise ResultsMismatch(
-            f"{where} stands on a library that reached {list(then)} nats a token in a short rehearsal; the one here "
-            f"reaches {list(now)}. Make it again: {again}"
+            f"{where} stands on code that reached {list(recorded)} in a short rehearsal; the code here reaches "
+            f"{list(now)}. Make it again: {again}"
         )
 
 
 def run_trials(
-    folder: Path, trials: Mapping[str, Any], work: Work, maker: str, jobs: int = 2, progress: bool = True
+    folder: Path, trials: Mapping[str, Any], work: Work, maker: Provenance, jobs: int = 2, progress: bool = True
 ) -> dict[str, Record]:
     """Do what is not done yet, several at a time, each process on one thread.
 
     Args:
         folder: one JSON file a trial.
         trials: by name; what ``work`` gets. It must be a function of a module, for it runs in another process.
-        maker: from `made_by`.
+        maker: from `provenance`.
 
     Returns:
         All records by name, in the order of ``trials``. Beside what ``work`` returned: ``seconds`` of computing, and
@@ -157,7 +175,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _kept(path: Path, maker: str) -> Record | None:
+def _kept(path: Path, maker: Provenance) -> Record | None:
     """A record of the same maker, if there is one; a broken file is none."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))

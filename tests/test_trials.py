@@ -13,7 +13,16 @@ from typing import Any
 import pytest
 
 from auxlib.errors import ResultsMismatch
-from auxlib.trials import Record, Work, made_by, require_made_by, run_trials
+from auxlib.trials import (
+    Provenance,
+    Record,
+    Work,
+    digest,
+    provenance,
+    require_probe,
+    require_provenance,
+    run_trials,
+)
 from auxlib.whole import write_whole
 
 Deed = tuple[str, str, str]  # folder, name, what is to happen
@@ -39,7 +48,7 @@ def work(deed: Deed) -> Record:
     return {"answer": len(name), "threads": torch.get_num_threads()}
 
 
-def run(folder: Path, deeds: Mapping[str, str], jobs: int = 2, maker: str = "us") -> dict[str, Record]:
+def run(folder: Path, deeds: Mapping[str, str], jobs: int = 2, maker: Any = "us") -> dict[str, Record]:
     trials = {name: (str(folder), name, what) for name, what in deeds.items()}
     return run_trials(folder / "trials", trials, work, maker, jobs, progress=False)
 
@@ -182,75 +191,44 @@ def test_what_cannot_be_written_leaves_the_old_file_whole(tmp_path: Path) -> Non
     assert list(path.parent.iterdir()) == [path]
 
 
-# --- makers ---
+# --- provenance ---
 
-SOURCE = '''"""What is the answer?"""
-
-RATE = 0.5  # of all
+MADE = {"made_by": provenance(2, texts="0123abcd", weights="4567cdef")}
 
 
-def answer(x):
-    """Give it."""
-    if x:
-        x += 1
-    return x
-'''
+def test_digests_keep_parts_apart_and_take_bytes_as_they_are() -> None:
+    assert digest(1, 23) != digest(12, 3)
+    assert digest("λ") == digest("λ".encode())
+    assert len(digest()) == 16
 
 
-def hashed(folder: Path, source: str, *others: object) -> str:
-    path = folder / "answer.py"
-    path.write_text(source)
-    return made_by([path], *others)
+def test_results_of_the_same_version_and_data_are_taken() -> None:
+    require_provenance(MADE, provenance(2, weights="4567cdef", texts="0123abcd"), "claim.json", "make it")
+    require_provenance(json.loads(json.dumps(MADE)), MADE["made_by"], "claim.json", "make it")
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("here", "says"),
     [
-        ("What is the answer?", "What?\n\nMore."),
-        ('    """Give it."""\n', ""),
-        ("  # of all", ""),
-        ("of all", "of them"),
-        ("    return", "    # because\n    return"),
-        ("    return", "\n\n    return"),
-        ("\n\n\ndef", "\ndef"),
+        (provenance(3, texts="0123abcd", weights="4567cdef"), "version 2 of its experiment; the one here is version 3"),
+        (provenance(2, texts="0123abcd", weights="ffff"), r"data or weights: weights \(4567cdef, here ffff\)"),
+        (provenance(2, texts="0123abcd"), r"weights \(4567cdef, here None\)"),
+        (provenance(2, texts="a", weights="b"), r"texts \(0123abcd, here a\), weights \(4567cdef, here b\)"),
     ],
 )
-def test_words_about_the_code_do_not_change_its_maker(tmp_path: Path, old: str, new: str) -> None:
-    assert old in SOURCE
-    assert hashed(tmp_path, SOURCE.replace(old, new)) == hashed(tmp_path, SOURCE)
+def test_results_of_another_version_or_of_other_data_are_refused_by_name(here: Provenance, says: str) -> None:
+    with pytest.raises(ResultsMismatch, match=f"claim.json was made .*{says}.* Make it again: python -m auxlib"):
+        require_provenance(MADE, here, "claim.json", "python -m auxlib")
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("0.5", "0.6"),
-        ("x += 1", "x += 2"),
-        ("    return x\n", ""),
-        ("        x += 1\n    return", "        x += 1\n        return"),
-        ("RATE =", "RATE: float ="),
-    ],
-)
-def test_a_statement_does(tmp_path: Path, old: str, new: str) -> None:
-    assert old in SOURCE
-    assert hashed(tmp_path, SOURCE.replace(old, new)) != hashed(tmp_path, SOURCE)
+@pytest.mark.parametrize("record", [{}, {"made_by": "0123abcd"}, {"made_by": {"version": 2}}])
+def test_results_without_a_provenance_are_refused(record: Record) -> None:
+    with pytest.raises(ResultsMismatch, match="does not say which version and data made it"):
+        require_provenance(record, MADE["made_by"], "claim.json", "python -m auxlib")
 
 
-def test_so_do_another_file_and_other_data_but_not_the_order_in_which_files_are_found(tmp_path: Path) -> None:
-    one, two = tmp_path / "one.py", tmp_path / "two.py"
-    one.write_text("a = 1\n")
-    two.write_text("b = 2\n")
-    assert made_by([one, two]) == made_by([two, one])
-    found = {made_by([one]), made_by([two]), made_by([one, two]), made_by([one], "data"), made_by([one], "other data")}
-    assert len(found) == 5
-    assert made_by([one], 1, 23) != made_by([one], 12, 3), "data are not run together"
-    assert all(len(maker) == 16 for maker in found)
-
-
-def test_results_of_another_maker_are_refused_with_both_hashes_and_the_command() -> None:
-    require_made_by({"made_by": "0123abcd"}, "0123abcd", "claim.json", "python -m auxlib")
-    with pytest.raises(ResultsMismatch) as refusal:
-        require_made_by({"made_by": "0123abcd"}, "4567cdef", "claim.json", "python -m auxlib")
-    for part in ("claim.json", "0123abcd", "4567cdef", "python -m auxlib"):
-        assert part in str(refusal.value)
-    with pytest.raises(ResultsMismatch):
-        require_made_by({}, "4567cdef", "claim.json", "python -m auxlib")
+def test_a_probe_may_differ_by_a_machines_rounding_and_no_more() -> None:
+    require_probe([3.1, 3.3], [3.1001, 3.2996], "claim.json", "make it")
+    for now in ([3.1, 3.33], [3.1], [3.1, 3.3, 0.0], [3.1, float("nan")]):
+        with pytest.raises(ResultsMismatch, match=r"reached \[3.1, 3.3\].*reaches.* Make it again: make it"):
+            require_probe([3.1, 3.3], now, "claim.json", "make it")

@@ -1,22 +1,21 @@
-"""What is tried, in which order, and by which code? The search first, then all systems with all seeds."""
+"""What is tried, and in which order? The search first, then all systems with all seeds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 
 import torch
 
-import auxlib
 from auxlib.assets import data_dir
 from auxlib.claim.bench import Size, the_world
 from auxlib.claim.plan import SYSTEMS, Setting
 from auxlib.claim.rule import best
 from auxlib.claim.trial import run_trial
-from auxlib.trials import Record, Trial, made_by, run_trials
+from auxlib.trials import Provenance, Record, Trial, digest, provenance, run_trials
 from auxlib.worlds.story_lm import SHIPPED_LM, WELL_READ_LM, load_story_lm
 
+VERSION = 1
 WHOLE = Size()
 SEEDS, SEARCH_SEED = (0, 1, 2, 3, 4), 100
 OTHER_SIZES = (1250, 20_000)  # sentences of the data-efficiency curve, beside the main one
@@ -24,21 +23,18 @@ SLOW = (
     "scratch", "fine_tuned", "scratch_aided", "lora_16", "lora_4", "scratch_both", "classifier", "prompt_tuned", "pair",
     "own_trunk", "auxiliary",
 )  # fmt: skip
-SOURCES = (
-    "ledger.py", "baselines/*.py", "claim/bench.py", "claim/campaign.py", "claim/plan.py", "claim/rule.py",
-    "claim/trial.py", "worlds/automaton.py", "worlds/grammar.py", "worlds/rules.py", "worlds/story*.py",
-)  # fmt: skip
 Trials = dict[str, Trial]
 
 
-def maker() -> str:
-    """The hash of what decides the figures: systems, plan, rule, experts, and the world's grammar and sentences."""
-    package = Path(auxlib.__file__).parent
-    sources = [path for pattern in SOURCES for path in package.glob(pattern)]
+def made_by() -> Provenance:
+    """Return what decides the figures: the experiment's version, the world's grammar and sentences, the experts."""
     sample = the_world().sample(200, torch.Generator().manual_seed(0))
-    experts = [load_story_lm(name).fingerprint for name in (WELL_READ_LM, SHIPPED_LM)]
-    grammar = (data_dir() / "storyland" / "grammar.toml").read_bytes()
-    return made_by(sources, *experts, *(sha256(data).hexdigest() for data in (grammar, sample.numpy().tobytes())))
+    return provenance(
+        VERSION,
+        grammar=digest((data_dir() / "storyland" / "grammar.toml").read_bytes()),
+        sentences=digest(sample.numpy().tobytes()),
+        **{name: load_story_lm(name).fingerprint for name in (WELL_READ_LM, SHIPPED_LM)},
+    )
 
 
 def searches(size: Size) -> Trials:
@@ -86,7 +82,7 @@ def run_campaign(
 
     Returns the comparisons, the settings, and the seconds that all trials took together, divided by ``jobs``.
     """
-    found, made = [], maker()
+    found, made = [], made_by()
     if settings is None:
         found = _run(folder, searches(size), made, jobs)
         settings = chosen(found)
@@ -94,7 +90,7 @@ def run_campaign(
     return records, dict(settings), sum(record["seconds"] for record in [*found, *records]) / jobs
 
 
-def _run(folder: Path, trials: Trials, made: str, jobs: int) -> list[Record]:
+def _run(folder: Path, trials: Trials, made: Provenance, jobs: int) -> list[Record]:
     """The records of trials; one that failed says as well which it was."""
     named = {name: {"system": t.system, "seed": t.seed, "sentences": t.size.train} for name, t in trials.items()}
     return [named[name] | record for name, record in run_trials(folder, trials, run_trial, made, jobs).items()]

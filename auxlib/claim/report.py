@@ -15,21 +15,22 @@ from torch import Tensor
 
 from auxlib.assets import data_dir
 from auxlib.baselines.beside import Beside
-from auxlib.baselines.reading import write
-from auxlib.claim.bench import the_world
-from auxlib.claim.campaign import maker
+from auxlib.baselines.reading import Reading, write
+from auxlib.claim.bench import Bench, Size, learn, lessons, the_world
+from auxlib.claim.campaign import SEARCH_SEED, made_by
 from auxlib.claim.plan import SYSTEMS
 from auxlib.claim.results import AGAIN, FACTORS, RESULTS, read_claim
 from auxlib.claim.rule import Bar, Z, best, first_past, supported, verdict
-from auxlib.ledger import break_even
+from auxlib.ledger import ComputeLedger, break_even
 from auxlib.metrics import least_drift, machine, median, versions, wilson
-from auxlib.trials import Record, require_made_by
+from auxlib.trials import Record, require_probe, require_provenance
 from auxlib.worlds.grammar import FULL_STOP
 from auxlib.worlds.story_judge import holds_keyword
 from auxlib.worlds.story_lm import WELL_READ_LM, load_story_lm
 
 POOLED = ("accuracy", "grammatical", "success", "slor", "drift", "distinct_2", "nll")
 EARLY_OF = ("auxiliary", "random_init")  # whose first losses a picture shows
+PROBE_TOLERANCE = 5e-4  # the probe is in float32 throughout, and processors agree to its fourth digit
 WRITTEN = 20_000  # sentences of the expert alone, for the base rates
 T_975 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # Student's t for so many seeds
 Frontier = tuple[Tensor, Tensor]
@@ -205,9 +206,35 @@ def differences(found: Mapping[str, Any], recorded: Mapping[str, Any], seed: int
     return lines
 
 
+def origin() -> dict[str, Any]:
+    """Return what results stand on: version, data and weights, and the behaviour of the code."""
+    return {"made_by": made_by(), "rehearsal": behaviour_probe()}
+
+
+def behaviour_probe() -> list[float]:
+    """Return what a rehearsal of a few seconds reaches, for the two systems that the rule compares.
+
+    For each: nats a token on development sentences after 20 steps, and millions of operations of a step.
+    """
+    bench, found = Bench(Size(train=640, dev=64, test=0), SEARCH_SEED, WELL_READ_LM), []
+    dev = Reading.before(*bench.dev), bench.dev[0]
+    for name in ("scratch", "auxiliary"):
+        spec = SYSTEMS[name]
+        torch.manual_seed(SEARCH_SEED)
+        system = spec.build(bench)
+        *_, (_, mean, _) = learn(system, lessons(bench, 2, 64, spec.cached), spec.settings[0]["rate"])
+        with torch.no_grad():
+            reached = mean.loss(*dev).item()
+        batch = next(lessons(bench, 1, 64, spec.cached))
+        ledger = ComputeLedger.of(system, lambda learner=system, batch=batch: learner.loss(*batch), 64)
+        found += [round(reached, 4), round(ledger.step_flops / 1e6, 4)]
+    return found
+
+
 def load_claim(root: Path) -> dict[str, Any] | None:
     """The recorded results, or None before there are any; those of other code or data are refused."""
     found = read_claim(root)
     if found is not None:
-        require_made_by(found, maker(), root / RESULTS, AGAIN)
+        require_provenance(found, made_by(), root / RESULTS, AGAIN)
+        require_probe(found["rehearsal"], behaviour_probe(), RESULTS, AGAIN, tolerance=PROBE_TOLERANCE)
     return found

@@ -11,7 +11,10 @@ from auxlib.whole import read_whole
 RESULTS, CURVES = Path("data/results/full/claim.json"), Path("data/results/full/claim_curves.json")
 AGAIN = "python -m auxlib run --experiment claim"
 FACTORS = ("fewer_sentences", "cheaper_sentences", "cached_states")
-NEEDED = {"supported", "seeds_passing", "flops_ratio", "accuracy", "slor", "systems", "verdicts", "settings", "made_by"}
+NEEDED = {
+    "supported", "seeds_passing", "flops_ratio", "accuracy", "slor", "systems", "verdicts", "settings", "made_by",
+    "rehearsal",
+}  # fmt: skip
 
 
 def read_claim(root: Path) -> dict[str, Any] | None:

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import auxlib
 from auxlib.assets import data_dir
 from auxlib.checkpoint import WEIGHTS
-from auxlib.claim.campaign import maker as storylands_maker
+from auxlib.claim.campaign import made_by as storyland_made_by
 from auxlib.control import real, storyland
 from auxlib.corpora import load_corpus, text_hash
 from auxlib.experts import load_expert
 from auxlib.recipes import SHIPPED, SHIPPED_LENGTH, SHIPPED_SEVERAL
-from auxlib.trials import Record, Trial, made_by, run_trials
+from auxlib.trials import Provenance, Record, Trial, digest, provenance, run_trials
 
-SOURCES = (
-    "control/experiment.py", "control/measure.py", "control/real.py", "control/story.py", "control/storyland.py",
-    "worlds/several.py",
-)  # fmt: skip
-LIBRARY = ("auxiliary.py", "guarantee.py", "keywords.py", "panel.py", "product.py", "recipes.py", "tuned.py")
+VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -49,27 +43,23 @@ def run_experiment(folder: Path, size: Size = WHOLE, jobs: int = 2) -> tuple[dic
     Returns what each part found, by its name, and the seconds that all took together, divided by ``jobs``.
     """
     trials = [Trial(f"{where}-{name}", 0, getattr(size, where)) for where, works in TRIALS.items() for name in works]
-    records = run_trials(folder, {trial.name: trial for trial in trials}, run_trial, maker(LIBRARY), jobs)
+    records = run_trials(folder, {trial.name: trial for trial in trials}, run_trial, made_by(), jobs)
     named = {trial.system: records[trial.name] for trial in trials}
     return named, sum(record["seconds"] for record in named.values()) / jobs
 
 
-def maker(library: tuple[str, ...] = ()) -> str:
-    """The hash of what decides the figures: the experiment's code, the auxiliaries, the model and the sentences.
-
-    Parts of one run stand on one ``library`` too, to the letter; for finished results `report.rehearse` asks instead
-    whether the library still computes the same.
-    """
-    package = Path(auxlib.__file__).parent
-    weights = [weights_hash(name) for name in (SHIPPED, SHIPPED_SEVERAL, SHIPPED_LENGTH)]
-    texts = [text_hash(part["text"]) for part in load_corpus().values()]
-    stands_on = (storylands_maker(), load_expert().fingerprint, *weights, *texts)
-    return made_by([package / name for name in (*SOURCES, *library)], *stands_on)
+def made_by() -> Provenance:
+    """Return what decides the figures: the version, what the claim stands on, the auxiliaries, model and sentences."""
+    auxiliaries = {name: weights_hash(name) for name in (SHIPPED, SHIPPED_SEVERAL, SHIPPED_LENGTH)}
+    corpus = digest(*(text_hash(part["text"]) for part in load_corpus().values()))
+    return provenance(
+        VERSION, **storyland_made_by()["data"], smollm2=load_expert().fingerprint, corpus=corpus, **auxiliaries
+    )
 
 
 def weights_hash(name: str) -> str:
-    """Of an auxiliary that the course ships."""
-    return sha256((data_dir() / "checkpoints" / name / WEIGHTS).read_bytes()).hexdigest()
+    """Return the digest of the weights of an auxiliary that the course ships."""
+    return digest((data_dir() / "checkpoints" / name / WEIGHTS).read_bytes())
 
 
 def merged(records: Mapping[str, Record]) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from auxlib.control.experiment import maker, merged
+from auxlib.control.experiment import made_by, merged
 from auxlib.control.table import AGAIN, RESULTS, read_control
 from auxlib.experts import load_expert
 from auxlib.metrics import machine, versions
 from auxlib.recipes import shipped
-from auxlib.trials import Record, require_made_by, require_same_rehearsal
+from auxlib.trials import Record, require_probe, require_provenance
 
 
 def assemble(records: Mapping[str, Record]) -> dict[str, Any]:
@@ -51,18 +51,18 @@ def load_control(root: Path) -> dict[str, Any] | None:
     """The recorded results, or None before there are any; those of other code or data are refused."""
     found = read_control(root)
     if found is not None:
-        require_made_by(found, maker(), root / RESULTS, AGAIN)
-        require_same_rehearsal(found["rehearsal"], rehearse(), RESULTS, AGAIN)
+        require_provenance(found, made_by(), root / RESULTS, AGAIN)
+        require_probe(found["rehearsal"], behaviour_probe(), RESULTS, AGAIN)
     return found
 
 
 def origin() -> dict[str, Any]:
     """What results stand on: the experiment's own code and data, and the library as it computes."""
-    return {"made_by": maker(), "rehearsal": rehearse()}
+    return {"made_by": made_by(), "rehearsal": behaviour_probe()}
 
 
 @torch.inference_mode()
-def rehearse() -> list[float]:
+def behaviour_probe() -> list[float]:
     """Nats a token of a sentence about two words: to their sum, and to the auxiliary that reads both.
 
     Code that was only written better says the same, and so does a machine that would take half precision by itself.

@@ -9,14 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import auxlib
-from auxlib.corpora import text_hash
 from auxlib.encoders import load_encoder
 from auxlib.labels.desk import Desk
 from auxlib.labels.systems import BY_NAME, SYSTEMS
 from auxlib.labels.uses import few, unseen
-from auxlib.tasks import label_names, load_task
-from auxlib.trials import Record, made_by, run_trials
+from auxlib.tasks import label_names, load_task, task_hash
+from auxlib.trials import Provenance, Record, provenance, run_trials
 
 TASKS = ("r8", "20ng", "vader-movie", "vader-amazon", "wordnet-definition")
 MOST = 1500  # texts to learn from: with all that there are, the whole takes more than an hour and a half
@@ -24,10 +22,7 @@ USED = "20ng"  # the task whose labels have telling names, and texts enough for 
 SEEDS, SEARCH_SEED, SEARCHED = (0, 1, 2), 100, 500
 NOISES, NOISY = (0.0, 1.0, 2.0), 500  # and test texts
 EACH, WITH_FEW = (10, 50), ("full", "ytuning", "linear")
-SOURCES = (
-    "classify.py", "labels/desk.py", "labels/experiment.py", "labels/systems.py", "labels/uses.py", "tasks.py"
-)  # fmt: skip
-LIBRARY = ("auxiliary.py", "batches.py", "encoders.py", "ledger.py", "ytuning.py")
+VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -83,7 +78,7 @@ def run_experiment(
 
     Returns all records, and the seconds that all attempts took together, divided by ``jobs``.
     """
-    made = maker(tasks, LIBRARY)
+    made = made_by(tasks)
     named = tuple(BY_NAME) if USED in tasks else ()
     tried = [Attempt("search", task, who, SEARCH_SEED, i) for who, system in _all().items() for task in tasks
              for i in range(len(system.settings)) if who in SYSTEMS or (who in named and task == USED)]  # fmt: skip
@@ -115,19 +110,12 @@ def chosen(found: Iterable[Record]) -> dict[tuple[str, str], int]:
     return {key: record["setting"] for key, record in best.items()}
 
 
-def maker(tasks: Iterable[str] = TASKS, library: Sequence[str] = ()) -> str:
-    """The hash of what decides the figures: code, encoder, texts and labels.
-
-    Attempts of one table stand on one ``library`` too, to the letter. For a finished table `report.rehearse` asks
-    instead whether the library still computes the same.
-    """
-    package = Path(auxlib.__file__).parent
-    rows = [rows for task in tasks for rows in load_task(task).values()]
-    texts = [text_hash(map(str, (*part["text"], *part["label"]))) for part in rows]
-    return made_by([package / name for name in (*SOURCES, *library)], load_encoder().fingerprint, *texts)
+def made_by(tasks: Iterable[str] = TASKS) -> Provenance:
+    """Return what decides the figures: the version, the encoder, and the texts and labels of each task."""
+    return provenance(VERSION, minilm=load_encoder().fingerprint, **{task: task_hash(task) for task in tasks})
 
 
-def _run(folder: Path, attempts: Sequence[Attempt], made: str, jobs: int) -> list[Record]:
+def _run(folder: Path, attempts: Sequence[Attempt], made: Provenance, jobs: int) -> list[Record]:
     named: Mapping[str, Attempt] = {attempt.name: attempt for attempt in attempts}
     done = run_trials(folder, named, run_attempt, made, jobs)
     return [vars(named[name]) | record for name, record in done.items()]

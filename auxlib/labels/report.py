@@ -12,12 +12,12 @@ import torch
 from auxlib.batches import FeatureRows
 from auxlib.classify import states_batch
 from auxlib.encoders import cache_states, load_encoder
-from auxlib.labels.experiment import EACH, SEEDS, TASKS, USED, maker
+from auxlib.labels.experiment import EACH, SEEDS, TASKS, USED, made_by
 from auxlib.labels.systems import BY_NAME, MIDDLE, SYSTEMS
 from auxlib.labels.table import AGAIN, RESULTS, read_labels
 from auxlib.metrics import machine, versions
 from auxlib.tasks import load_task
-from auxlib.trials import Record, require_made_by, require_same_rehearsal
+from auxlib.trials import Record, require_probe, require_provenance
 from auxlib.ytuning import LabelConfig, LabelDecoder, margin_loss
 
 MEAN = ("train_flops", "read_flops", "told_flops", "memory_bytes", "learning", "epoch_seconds", "best_epoch")
@@ -96,10 +96,10 @@ def _sd(values: Sequence[float]) -> float:
 
 def origin() -> dict[str, Any]:
     """What results stand on: the comparison's own code and texts, and the library as it computes."""
-    return {"made_by": maker(), "rehearsal": rehearse()}
+    return {"made_by": made_by(), "rehearsal": behaviour_probe()}
 
 
-def rehearse() -> list[float]:
+def behaviour_probe() -> list[float]:
     """Loss and slope of a label decoder that has learned nothing, on a few texts that are read in full precision.
 
     Code that was only written better says the same, and so does another machine.
@@ -119,6 +119,6 @@ def load_labels(root: Path) -> dict[str, Any] | None:
     """The recorded results, or None before there are any; those of other code or data are refused."""
     found = read_labels(root)
     if found is not None:
-        require_made_by(found, maker(), root / RESULTS, AGAIN)
-        require_same_rehearsal(found["rehearsal"], rehearse(), RESULTS, AGAIN)
+        require_provenance(found, made_by(), root / RESULTS, AGAIN)
+        require_probe(found["rehearsal"], behaviour_probe(), RESULTS, AGAIN)
     return found

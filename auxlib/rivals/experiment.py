@@ -5,13 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
-import auxlib
 from auxlib.assets import data_dir
 from auxlib.checkpoint import WEIGHTS
 from auxlib.corpora import load_corpus, text_hash
@@ -23,15 +21,11 @@ from auxlib.rivals.bench import Bench, Size
 from auxlib.rivals.ours import Ours
 from auxlib.rivals.prompt import Prompted, asked, instructed, shown, unasked
 from auxlib.rivals.tune import Told, all_weights, lora
-from auxlib.trials import Record, Trial, made_by, run_trials
+from auxlib.trials import Provenance, Record, Trial, digest, provenance, run_trials
 
 WHOLE, SEEDS, SEARCH_SEED = Size(), (0, 1), 100
 SEARCHED = Size(train=250, questions=0)
-SOURCES = (
-    "ledger.py", "rivals/bench.py", "rivals/experiment.py", "rivals/judge.py", "rivals/ours.py", "rivals/prompt.py",
-    "rivals/tune.py",
-)  # fmt: skip
-LIBRARY = ("auxiliary.py", "parts.py", "training.py")
+VERSION = 1
 Setting = dict[str, float]
 
 
@@ -111,16 +105,11 @@ def _a_written_token(writer: Writer, words: Sequence[str]) -> int:
     return round((long - short) / (16 * len(words)))
 
 
-def maker(library: Sequence[str] = ()) -> str:
-    """The hash of what decides the figures: the code of those who take part, the models, and the sentences.
-
-    Trials of one table stand on one ``library`` too, to the letter. For a finished table `report.rehearse` asks instead
-    whether the library still computes the same.
-    """
-    package = Path(auxlib.__file__).parent
-    texts = [text_hash(part["text"]) for part in load_corpus().values()]
-    weights = sha256((data_dir() / "checkpoints" / SHIPPED / WEIGHTS).read_bytes()).hexdigest()
-    return made_by([package / name for name in (*SOURCES, *library)], load_expert().fingerprint, weights, *texts)
+def made_by() -> Provenance:
+    """Return what decides the figures: the version, the frozen model, the shipped auxiliary and the sentences."""
+    weights = (data_dir() / "checkpoints" / SHIPPED / WEIGHTS).read_bytes()
+    corpus = digest(*(text_hash(part["text"]) for part in load_corpus().values()))
+    return provenance(VERSION, smollm2=load_expert().fingerprint, corpus=corpus, **{SHIPPED: digest(weights)})
 
 
 def run_experiment(folder: Path, jobs: int = 2) -> tuple[list[Record], float]:
@@ -128,7 +117,7 @@ def run_experiment(folder: Path, jobs: int = 2) -> tuple[list[Record], float]:
 
     Returns the comparisons, and the seconds that all trials took together, divided by ``jobs``.
     """
-    made = maker(LIBRARY)
+    made = made_by()
     tried = [Trial(name, SEARCH_SEED, SEARCHED, setting) for name, r in RIVALS.items() for setting in r.settings]
     found = _run(folder, tried, made, jobs)
     settings = chosen(found)
@@ -149,7 +138,7 @@ def chosen(found: Iterable[Record]) -> dict[str, Setting]:
     return {name: record["setting"] for name, record in best.items()}
 
 
-def _run(folder: Path, trials: Sequence[Trial], made: str, jobs: int) -> list[Record]:
+def _run(folder: Path, trials: Sequence[Trial], made: Provenance, jobs: int) -> list[Record]:
     named = {trial.name: {"system": trial.system, "seed": trial.seed} for trial in trials}
     done = run_trials(folder, {trial.name: trial for trial in trials}, run_trial, made, jobs)
     return [named[name] | record for name, record in done.items()]

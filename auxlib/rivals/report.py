@@ -8,10 +8,10 @@ from typing import Any
 
 from auxlib.metrics import machine, versions, wilson
 from auxlib.rivals.bench import Bench, Size
-from auxlib.rivals.experiment import RIVALS, SEARCH_SEED, SEEDS, maker
+from auxlib.rivals.experiment import RIVALS, SEARCH_SEED, SEEDS, made_by
 from auxlib.rivals.ours import Ours
 from auxlib.rivals.table import AGAIN, RESULTS, read_rivals
-from auxlib.trials import Record, require_made_by, require_same_rehearsal
+from auxlib.trials import Record, require_probe, require_provenance
 
 MEAN = (
     "slor", "nll", "forgotten", "distinct_2", "tokens", "flops", "memory_bytes", "train_seconds",
@@ -59,17 +59,17 @@ def load_rivals(root: Path) -> dict[str, Any] | None:
     """The recorded results, or None before there are any; those of other code or data are refused."""
     found = read_rivals(root)
     if found is not None:
-        require_made_by(found, maker(), root / RESULTS, AGAIN)
-        require_same_rehearsal(found["rehearsal"], rehearse(), RESULTS, AGAIN)
+        require_provenance(found, made_by(), root / RESULTS, AGAIN)
+        require_probe(found["rehearsal"], behaviour_probe(), RESULTS, AGAIN)
     return found
 
 
 def origin() -> dict[str, Any]:
     """What results stand on: the comparison's own code and data, and the library as it computes."""
-    return {"made_by": maker(), "rehearsal": rehearse()}
+    return {"made_by": made_by(), "rehearsal": behaviour_probe()}
 
 
-def rehearse() -> list[float]:
+def behaviour_probe() -> list[float]:
     """Nats a token on development sentences: of the shipped auxiliary, and of one that has learned from few.
 
     Code that was only written better says the same.

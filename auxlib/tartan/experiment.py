@@ -8,16 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
-import auxlib
 from auxlib.assets import data_dir
-from auxlib.corpora import text_hash
 from auxlib.encoders import load_encoder
 from auxlib.tartan.lab import Arm, try_arm
 from auxlib.tartan.real import LIKE, NEAR, OWN, real_lab
 from auxlib.tartan.story import HARMFUL, NEUTRAL, USEFUL, story_lab
 from auxlib.tartan.together import Plan
-from auxlib.tasks import load_task
-from auxlib.trials import Record, made_by, run_trials
+from auxlib.tasks import task_hash
+from auxlib.trials import Provenance, Record, digest, provenance, run_trials
 
 ALL = (USEFUL, NEUTRAL, HARMFUL)
 ARMS = {
@@ -48,8 +46,7 @@ MAIN_PASSES, MAIN_EACH = 800, 10
 CROWD_BATCH = 96  # whom to believe is told from gradients, and those of few texts are mostly chance
 COMPARED = ("tune", "before", "mt", "meta")  # in curves
 SEARCHED = {STORY: COMPARED, STORY_CROWD: ("mt", "meta")}  # every other arm takes the rate of "meta"
-SOURCES = tuple(f"tartan/{name}.py" for name in ("experiment", "lab", "objectives", "real", "story", "together"))
-LIBRARY = ("classify.py", "encoders.py", "endtask.py", "tasks.py")
+VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ def run_experiment(folder: Path, jobs: int = 2) -> tuple[list[Record], float]:
 
     Returns all records, and the seconds that all attempts took together, divided by ``jobs``.
     """
-    made = maker(LIBRARY)
+    made = made_by()
     found = _run(folder, list(searches()), made, jobs)
     records = _run(folder, list(comparisons(chosen(found))), made, jobs)
     return [*found, *records], sum(record["seconds"] for record in [*found, *records]) / jobs
@@ -137,20 +134,14 @@ def _rate(rates: dict[tuple[str, str], float], task: str, arm: str) -> float:
     return rates[task, arm if arm in SEARCHED[task] else "meta"]
 
 
-def maker(library: Sequence[str] = ()) -> str:
-    """The hash of what decides the figures: code, grammar, encoder, texts and labels.
-
-    Attempts of one table stand on one ``library`` too, to the letter; a finished table asks by a rehearsal instead.
-    """
-    package = Path(auxlib.__file__).parent
-    rows = [rows for task in (*TASKS, *(NEAR[task] for task in TASKS)) for rows in load_task(task).values()]
-    texts = [text_hash(map(str, (*part["text"], *part["label"]))) for part in rows]
-    grammar = (data_dir() / "storyland" / "grammar.toml").read_text(encoding="utf-8")
-    sources = [package / name for name in (*SOURCES, *library)]
-    return made_by(sources, load_encoder().fingerprint, grammar, *texts)
+def made_by() -> Provenance:
+    """Return what decides the figures: the version, the grammar, the encoder, and the texts and labels of each task."""
+    grammar = digest((data_dir() / "storyland" / "grammar.toml").read_text(encoding="utf-8"))
+    texts = {task: task_hash(task) for task in (*TASKS, *(NEAR[task] for task in TASKS))}
+    return provenance(VERSION, grammar=grammar, minilm=load_encoder().fingerprint, **texts)
 
 
-def _run(folder: Path, attempts: Sequence[Attempt], made: str, jobs: int) -> list[Record]:
+def _run(folder: Path, attempts: Sequence[Attempt], made: Provenance, jobs: int) -> list[Record]:
     named = {attempt.name: attempt for attempt in attempts}
     done = run_trials(folder, named, run_attempt, made, jobs)
     return [vars(named[name]) | record for name, record in done.items()]

@@ -12,13 +12,15 @@ import torch
 
 from auxlib.endtask import Asked, MetaWeights, add_gradients, development_gradient
 from auxlib.metrics import machine, versions
-from auxlib.tartan.experiment import ALL, ARMS, CROWD, MAIN_EACH, MAIN_PASSES, REAL, STORY, STORY_CROWD, TASKS, maker
+from auxlib.tartan.experiment import ALL, ARMS, CROWD, MAIN_EACH, MAIN_PASSES, REAL, STORY, STORY_CROWD, TASKS, made_by
 from auxlib.tartan.lab import END, Arm
 from auxlib.tartan.objectives import Labels, rows_batch
 from auxlib.tartan.story import story_body
 from auxlib.tartan.table import AGAIN, RESULTS, read_endtask
 from auxlib.tartan.together import Shared
-from auxlib.trials import Record, require_made_by, require_same_rehearsal
+from auxlib.trials import Record, require_probe, require_provenance
+
+PROBE_TOLERANCE = 5e-4  # the probe is in float32 throughout, and its directions are a few thousandths
 
 
 def assemble(records: Sequence[Record]) -> dict[str, Any]:
@@ -97,10 +99,10 @@ def _step_ratio(records: Sequence[Record]) -> float | None:
 
 def origin() -> dict[str, Any]:
     """What results stand on: the experiment's own code and texts, and the library as it computes."""
-    return {"made_by": maker(), "rehearsal": rehearse()}
+    return {"made_by": made_by(), "rehearsal": behaviour_probe()}
 
 
-def rehearse() -> list[float]:
+def behaviour_probe() -> list[float]:
     """The first meta-gradient of a body that has learned nothing: loss, and both rules' direction for the weights."""
     torch.manual_seed(0)
     body = story_body(50).eval()
@@ -118,6 +120,6 @@ def load_endtask(root: Path) -> dict[str, Any] | None:
     """The recorded results, or None before there are any; those of other code or data are refused."""
     found = read_endtask(root)
     if found is not None:
-        require_made_by(found, maker(), root / RESULTS, AGAIN)
-        require_same_rehearsal(found["rehearsal"], rehearse(), RESULTS, AGAIN)
+        require_provenance(found, made_by(), root / RESULTS, AGAIN)
+        require_probe(found["rehearsal"], behaviour_probe(), RESULTS, AGAIN, tolerance=PROBE_TOLERANCE)
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,10 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-import auxlib
 from auxlib.claim import campaign
 from auxlib.claim.bench import Size, the_world
-from auxlib.claim.campaign import SEARCH_SEED, SEEDS, WHOLE, chosen, comparisons, maker, run_campaign, searches
+from auxlib.claim.campaign import SEARCH_SEED, SEEDS, WHOLE, chosen, comparisons, made_by, run_campaign, searches
 from auxlib.claim.plan import SYSTEMS
 from auxlib.claim.trial import run_trial
 from auxlib.trials import Trial
@@ -140,7 +138,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Trial]]:
         return {name: _found(trial) | {"made_by": maker} for name, trial in trials.items()}
 
     monkeypatch.setattr(campaign, "run_trials", run)
-    monkeypatch.setattr(campaign, "maker", lambda: "us")
+    monkeypatch.setattr(campaign, "made_by", lambda: "us")
     return calls
 
 
@@ -176,59 +174,17 @@ def test_a_trial_that_failed_still_says_which_system_seed_and_size_it_was(
     assert named == [("expert", 0, TINY.train), ("expert", 1, TINY.train)]
 
 
-# --- the maker ---
+# --- provenance ---
 
 
-@pytest.fixture
-def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the package's sources, which the maker reads instead."""
-    shutil.copytree(Path(auxlib.__file__).parent, tmp_path / "auxlib", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(auxlib, "__file__", str(tmp_path / "auxlib" / "__init__.py"))
-    return tmp_path / "auxlib"
-
-
-def append(path: Path, text: str) -> None:
-    path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
-
-
-def test_the_maker_is_the_same_each_time_wherever_the_code_lies(sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copied = maker()
+def test_the_provenance_is_the_same_each_time_and_changes_with_the_experts_and_with_the_world(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before, other = made_by(), the_world().sample(200, torch.Generator().manual_seed(1))
     torch.rand(3)
-    assert maker() == copied
-    monkeypatch.undo()
-    assert maker() == copied
-
-
-DECISIVE = (
-    "baselines/prefix.py", "baselines/beside.py", "baselines/reading.py", "worlds/story_judge.py",
-    "worlds/story_auxiliary.py", "worlds/story_lm.py", "ledger.py", "claim/bench.py", "claim/plan.py", "claim/rule.py",
-    "claim/trial.py", "claim/campaign.py", "worlds/storyland.py", "worlds/automaton.py", "worlds/grammar.py",
-)  # fmt: skip
-
-
-def test_the_maker_changes_with_every_source_that_decides_a_figure(sources: Path) -> None:
-    found = [maker()]
-    for name in DECISIVE:
-        append(sources / name, "\nMORE = 1\n")
-        found.append(maker())
-    (sources / "baselines" / "new.py").write_text("MORE = 1\n")
-    found.append(maker())
-    assert len(set(found)) == len(DECISIVE) + 2
-
-
-def test_the_maker_does_not_change_with_words_and_tables(sources: Path) -> None:
-    before = maker()
-    for name in DECISIVE:
-        append(sources / name, "\n# a comment\n")
-    for name in ("claim/table.py", "claim/report.py", "plot.py"):
-        append(sources / name, "\nMORE = 1\n")
-    assert maker() == before
-
-
-def test_the_maker_changes_with_the_experts_and_with_the_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    before, other = maker(), the_world().sample(200, torch.Generator().manual_seed(1))
+    assert made_by() == before
     with monkeypatch.context() as patch:
         patch.setattr(campaign, "load_story_lm", lambda name: replace(load_story_lm(name), fingerprint="other"))
-        assert maker() != before
+        assert made_by() != before
     monkeypatch.setattr(type(the_world()), "sample", lambda *_: other)
-    assert maker() != before
+    assert made_by() != before

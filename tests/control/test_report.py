@@ -14,7 +14,7 @@ from auxlib.control.experiment import merged
 from auxlib.control.report import assemble, headline, load_control
 from auxlib.control.table import AGAIN, NEEDED, REAL, RESULTS, STORYLAND, read_control, real_rows, storyland_rows
 from auxlib.errors import CourseError, ResultsMismatch
-from auxlib.trials import Record
+from auxlib.trials import Record, provenance
 from auxlib.whole import write_whole
 from tests.test_main import one_line
 
@@ -95,8 +95,8 @@ def test_a_row_says_the_rounded_figures_of_the_trained_strength() -> None:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository where nothing is recorded yet, with code and data that need no model to be known."""
-    monkeypatch.setattr(report, "maker", lambda: "0123abcd")
-    monkeypatch.setattr(report, "rehearse", lambda: [3.1, 3.3])
+    monkeypatch.setattr(report, "made_by", lambda: provenance(1, texts="0123abcd"))
+    monkeypatch.setattr(report, "behaviour_probe", lambda: [3.1, 3.3])
     monkeypatch.setattr(commands, "data_dir", lambda: tmp_path / "data")
     return tmp_path
 
@@ -124,13 +124,13 @@ def test_results_of_other_code_are_refused_and_damaged_ones_named(
 ) -> None:
     assert run_whole(monkeypatch, records) == 0
     whole = read_control(root)
-    monkeypatch.setattr(report, "rehearse", lambda: [3.1, 3.33])
+    monkeypatch.setattr(report, "behaviour_probe", lambda: [3.1, 3.33])
     with pytest.raises(ResultsMismatch, match=r"reached \[3.1, 3.3\].*reaches \[3.1, 3.33\].*" + AGAIN):
         load_control(root)
-    monkeypatch.setattr(report, "rehearse", lambda: [3.1001, 3.2996])
+    monkeypatch.setattr(report, "behaviour_probe", lambda: [3.1001, 3.2996])
     assert load_control(root) == whole, "a machine's rounding is no other code"
-    monkeypatch.setattr(report, "maker", lambda: "4567cdef")
-    with pytest.raises(ResultsMismatch, match=f"generation.json was made by 0123abcd.*4567cdef.*{AGAIN}"):
+    monkeypatch.setattr(report, "made_by", lambda: provenance(2, texts="0123abcd"))
+    with pytest.raises(ResultsMismatch, match=f"generation.json was made by version 1.*version 2.*{AGAIN}"):
         load_control(root)
     for part in NEEDED:
         write_whole(root / RESULTS, {key: value for key, value in whole.items() if key != part})

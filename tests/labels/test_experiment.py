@@ -102,7 +102,7 @@ def records(small: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         return done
 
     monkeypatch.setattr(experiment, "run_trials", here)
-    monkeypatch.setattr(experiment, "maker", lambda *_: "made")
+    monkeypatch.setattr(experiment, "made_by", lambda *_: "made")
     found, seconds = experiment.run_experiment(tmp_path, ("20ng",), (0, 1))
     assert seconds == len(found) / 2
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from auxlib.rivals.prompt import Prompted
 from auxlib.rivals.report import assemble, load_rivals
 from auxlib.rivals.table import AGAIN, RESULTS, read_rivals, rows
 from auxlib.rivals.tune import Told
-from auxlib.trials import Record, Trial
+from auxlib.trials import Record, Trial, provenance
 from auxlib.whole import write_whole
 
 LEARNERS = {name for name, rival in RIVALS.items() if rival.settings}
@@ -54,12 +53,6 @@ def test_the_fewest_nats_on_development_sentences_choose() -> None:
     assert chosen([broken]) == {}
 
 
-def test_the_library_counts_for_trials_to_the_letter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "load_corpus", dict)
-    monkeypatch.setattr(experiment, "load_expert", lambda: SimpleNamespace(fingerprint="1234"))
-    assert experiment.maker(experiment.LIBRARY) != experiment.maker() == experiment.maker(())
-
-
 def test_search_and_comparison_are_run_as_planned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[dict[str, Trial]] = []
 
@@ -68,7 +61,7 @@ def test_search_and_comparison_are_run_as_planned(monkeypatch: pytest.MonkeyPatc
         return {name: record(t.system, t.seed) | {"setting": t.setting} for name, t in trials.items()}
 
     monkeypatch.setattr(experiment, "run_trials", run)
-    monkeypatch.setattr(experiment, "maker", lambda library: "us")
+    monkeypatch.setattr(experiment, "made_by", lambda: "us")
     records, seconds = run_experiment(tmp_path)
     search, compared = asked
     assert len(search) == 3 * len(LEARNERS)
@@ -88,7 +81,7 @@ def test_who_found_no_setting_failed_and_is_not_shown_untrained(
         return {name: error if t.system == "lora" else record(t.system, t.seed) for name, t in trials.items()}
 
     monkeypatch.setattr(experiment, "run_trials", run)
-    monkeypatch.setattr(experiment, "maker", lambda library: "us")
+    monkeypatch.setattr(experiment, "made_by", lambda: "us")
     records, _ = run_experiment(tmp_path)
     assert {r["error"] for r in records if r["system"] == "lora"} == {"RuntimeError: out of memory"}
     assert assemble(records)["systems"]["lora"]["error"] == "RuntimeError: out of memory"
@@ -148,17 +141,18 @@ def test_who_failed_keeps_a_row_with_the_error() -> None:
 def test_results_of_other_code_are_refused_and_damaged_ones_named(
     tmp_path: Path, found: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "maker", lambda: "0123abcd")
-    monkeypatch.setattr(report, "rehearse", lambda: [3.1, 3.3])
+    monkeypatch.setattr(report, "made_by", lambda: provenance(1, texts="0123abcd"))
+    monkeypatch.setattr(report, "behaviour_probe", lambda: [3.1, 3.3])
     assert load_rivals(tmp_path) is read_rivals(tmp_path) is None
-    whole = copy.deepcopy(found) | {"made_by": "0123abcd", "rehearsal": [3.1001, 3.2996], "seconds": 60}
+    made = {"made_by": provenance(1, texts="0123abcd"), "rehearsal": [3.1001, 3.2996]}
+    whole = copy.deepcopy(found) | made | {"seconds": 60}
     write_whole(tmp_path / RESULTS, whole)
     assert load_rivals(tmp_path) == whole
-    monkeypatch.setattr(report, "rehearse", lambda: [3.1, 3.33])
+    monkeypatch.setattr(report, "behaviour_probe", lambda: [3.1, 3.33])
     with pytest.raises(ResultsMismatch, match=r"reached \[3.1001, 3.2996\].*reaches \[3.1, 3.33\]"):
         load_rivals(tmp_path)
-    monkeypatch.setattr(report, "maker", lambda: "4567cdef")
-    with pytest.raises(ResultsMismatch, match=r"rivals.json was made by 0123abcd"):
+    monkeypatch.setattr(report, "made_by", lambda: provenance(2, texts="0123abcd"))
+    with pytest.raises(ResultsMismatch, match=r"rivals.json was made by version 1"):
         load_rivals(tmp_path)
     (tmp_path / RESULTS).write_text('{"systems": {')
     with pytest.raises(CourseError, match=f"damaged or truncated.*{AGAIN}"):

@@ -11,8 +11,9 @@ from auxlib.__main__ import main
 from auxlib.errors import ResultsMismatch
 from auxlib.tartan import experiment, report
 from auxlib.tartan.experiment import ALL, ARMS, CROWD, MAIN_EACH, MAIN_PASSES, REAL
-from auxlib.tartan.report import assemble, load_endtask, rehearse
+from auxlib.tartan.report import assemble, behaviour_probe, load_endtask
 from auxlib.tartan.table import NEEDED, RESULTS, asked_rows, real_rows, story_rows, weight_rows
+from auxlib.trials import provenance
 
 COUNT = {"tune": 1, "before": 1, "meta-two": 3, "meta-both": 3, "mt-both": 3}
 
@@ -87,7 +88,7 @@ def test_what_was_asked_is_judged_by_figures(records: list[dict]) -> None:
 def test_a_run_is_recorded_shown_and_loaded_and_results_of_other_code_are_refused(
     records: list[dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(report, "maker", lambda: "0123abcd")
+    monkeypatch.setattr(report, "made_by", lambda: provenance(1, texts="0123abcd"))
     monkeypatch.setattr(commands, "data_dir", lambda: tmp_path / "data")
     monkeypatch.setattr(experiment, "run_experiment", lambda folder, jobs: (records, 61.4))
     assert load_endtask(tmp_path) is None
@@ -96,11 +97,11 @@ def test_a_run_is_recorded_shown_and_loaded_and_results_of_other_code_are_refuse
     assert set(found) >= NEEDED
     assert found["seconds"] == 61
     assert "| MT-TARTAN " in capsys.readouterr().out
-    monkeypatch.setattr(report, "maker", lambda: "4567cdef")
-    with pytest.raises(ResultsMismatch, match=f"{RESULTS.name} was made by 0123abcd"):
+    monkeypatch.setattr(report, "made_by", lambda: provenance(2, texts="0123abcd"))
+    with pytest.raises(ResultsMismatch, match=f"{RESULTS.name} was made by version 1"):
         load_endtask(tmp_path)
 
 
 def test_the_rehearsal_is_the_same_again() -> None:
-    assert rehearse() == rehearse()
-    assert len(rehearse()) == 4
+    assert behaviour_probe() == behaviour_probe()
+    assert len(behaviour_probe()) == 4
