@@ -10,7 +10,7 @@ BIN      := $(VENV)/bin
 STAMP    := $(VENV)/.complete
 # one notebook goes through nbval's own kernel, from its first cell to its last; the others are replayed from the run
 WHOLE    := notebooks/02_product_of_experts.ipynb
-NBVAL    := --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with=tests/sanitize.cfg
+NBVAL    := -p tests.comparison --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with=tests/sanitize.cfg
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
