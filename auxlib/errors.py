@@ -51,3 +51,7 @@ class WorldError(AuxlibError, ValueError):
 
 class ResultsMismatch(AuxlibError, ValueError):
     """Recorded results were made by other code or data than is here."""
+
+
+class SettingError(AuxlibError, ValueError):
+    """An environment variable holds a value that auxlib does not know."""

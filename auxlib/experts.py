@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
-from auxlib.errors import AssetError, ExpertMismatch
+from auxlib.errors import AssetError, ExpertMismatch, SettingError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -64,10 +64,20 @@ class Expert:
 
 
 def best_dtype(device: torch.device | str = "cpu") -> torch.dtype:
-    """bfloat16 where the hardware multiplies it fast (GPUs, CPUs with AVX512-BF16 or AMX), else float32."""
-    if torch.device(device).type == "cuda":
-        return torch.bfloat16
-    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    """bfloat16 where the hardware multiplies it fast (GPUs, CPUs with AVX512-BF16 or AMX), else float32.
+
+    The environment variable ``AUXLIB_DTYPE`` overrides the choice: ``float32`` or ``bfloat16``. Machines of different
+    kinds compute the same figures with it, up to the last digits.
+
+    Raises:
+        SettingError: ``AUXLIB_DTYPE`` holds anything else.
+    """
+    if forced := os.environ.get("AUXLIB_DTYPE"):
+        if forced not in ("float32", "bfloat16"):
+            raise SettingError(f"AUXLIB_DTYPE is {forced!r}; set it to float32 or bfloat16, or unset it.")
+        return getattr(torch, forced)
+    is_gpu = torch.device(device).type == "cuda"
+    fast = is_gpu or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if fast else torch.float32
 
 

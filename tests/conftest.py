@@ -1,8 +1,8 @@
 """Replay: compare the committed notebooks with a run that papermill has already made, instead of running them again.
 
 ``pytest tests notebooks --replay build/quick`` reads each notebook twice, once as committed and once as executed, and
-lets nbval compare the outputs of the cells tagged ``nbval-check-output``. Cells are paired by id. A comparison that
-could pass without comparing anything (no run, another source, no stored output) is a failure.
+compares the outputs of the cells tagged ``nbval-check-output`` (see comparison.py). Cells are paired by id. What could
+pass without comparing anything (no run, another source, no stored output) is a failure.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING
 
 import nbformat
 import pytest
-from nbval.plugin import IPyNbCell, IPyNbFile, coalesce_streams
+from nbval.plugin import coalesce_streams
 
+from . import comparison
+from .comparison import ComparedCell, ComparedFile
 from .summary import Summary
 
 if TYPE_CHECKING:
@@ -68,6 +70,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # a plugin of its own: pytest asks a conftest's collection hooks only about files below it
     if config.getoption("--replay"):
         config.pluginmanager.register(Replay(), "replay")
+    if not config.pluginmanager.is_registered(comparison):  # -p tests.comparison has done it
+        config.pluginmanager.register(comparison)
     config.pluginmanager.register(Summary(), "course-summary")
 
 
@@ -77,31 +81,7 @@ class Replay:
         return ReplayFile.from_parent(parent, path=file_path) if is_notebook else None
 
 
-class ReplayFile(IPyNbFile):
-    """A committed notebook; each of its code cells becomes a test."""
-
-    executed: dict[str, nbformat.NotebookNode]
-
-    def collect(self) -> Iterator[pytest.Item]:
-        self.compare_outputs = False  # only tagged cells are compared, as with --nbval-lax
-        for item in super().collect():
-            if item.cell.source.strip():
-                yield ReplayCell.from_parent(
-                    self, name=item.name, cell_num=item.cell_num, cell=item.cell, options=item.options
-                )
-
-    def setup(self) -> None:
-        twin = Path(self.config.getoption("--replay")) / self.path.name
-        if not twin.is_file():
-            pytest.fail(f"{twin} is missing: execute the notebooks first (python -m auxlib run)", pytrace=False)
-        self.executed = {cell.id: cell for cell in nbformat.read(twin, 4).cells}
-        self.setup_sanitize_files()
-
-    def get_sanitize_files(self) -> list[str | Path]:
-        return super().get_sanitize_files() or [path for path in [HERE / "sanitize.cfg"] if path.is_file()]
-
-
-class ReplayCell(IPyNbCell):
+class ReplayCell(ComparedCell):
     """One cell: it ran without an error and, when tagged, printed what the committed notebook shows."""
 
     def runtest(self) -> None:
@@ -118,6 +98,27 @@ class ReplayCell(IPyNbCell):
             self.raise_cell_error("Nothing to compare with: a tagged cell is committed without its outputs")
         if not self.compare_outputs(coalesce_streams(done.outputs), coalesce_streams(self.cell.outputs)):
             self.raise_cell_error("Cell outputs differ", "\n".join(self.comparison_traceback))
+
+
+class ReplayFile(ComparedFile):
+    """A committed notebook; each of its code cells becomes a test."""
+
+    cell_class = ReplayCell
+    executed: dict[str, nbformat.NotebookNode]
+
+    def collect(self) -> Iterator[pytest.Item]:
+        self.compare_outputs = False  # only tagged cells are compared, as with --nbval-lax
+        yield from (item for item in super().collect() if item.cell.source.strip())
+
+    def setup(self) -> None:
+        twin = Path(self.config.getoption("--replay")) / self.path.name
+        if not twin.is_file():
+            pytest.fail(f"{twin} is missing: execute the notebooks first (python -m auxlib run)", pytrace=False)
+        self.executed = {cell.id: cell for cell in nbformat.read(twin, 4).cells}
+        self.setup_sanitize_files()
+
+    def get_sanitize_files(self) -> list[str | Path]:
+        return super().get_sanitize_files() or [path for path in [HERE / "sanitize.cfg"] if path.is_file()]
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from auxlib.errors import AssetError, ExpertMismatch
+from auxlib.errors import AssetError, AuxlibError, ExpertMismatch, SettingError
 from auxlib.experts import Expert, best_device, best_dtype, fingerprint, freeze, load_expert, require_same_expert
 
 
@@ -93,10 +93,39 @@ def test_another_experts_fingerprint_is_refused_by_name(expert: Expert) -> None:
         require_same_expert(expert, "0123456789abcdef", "the cache")
 
 
+@pytest.fixture(autouse=True)
+def _unforced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AUXLIB_DTYPE", raising=False)
+
+
 def test_the_machine_decides_type_and_device() -> None:
     assert best_dtype("cuda") == torch.bfloat16
     assert best_dtype("cpu") in (torch.bfloat16, torch.float32)
     assert best_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_the_environment_forces_the_type(expert: Expert, tmp_path: Path, monkeypatch, name: str) -> None:
+    monkeypatch.setenv("AUXLIB_DTYPE", name)
+    assert best_dtype("cpu") == best_dtype("cuda") == getattr(torch, name)
+    expert.model.save_pretrained(tmp_path)
+    expert.tokenizer.save_pretrained(tmp_path)
+    assert load_expert(tmp_path, device="cpu").model.dtype == getattr(torch, name)
+    assert load_expert(tmp_path, dtype=torch.float16, device="cpu").model.dtype == torch.float16, "an argument wins"
+
+
+def test_an_empty_variable_forces_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = best_dtype("cpu")
+    monkeypatch.setenv("AUXLIB_DTYPE", "")
+    assert best_dtype("cpu") == machine
+
+
+@pytest.mark.parametrize("name", ["float16", "fp32", "Float32"])
+def test_another_type_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("AUXLIB_DTYPE", name)
+    with pytest.raises(SettingError, match=f"AUXLIB_DTYPE is '{name}'; set it to float32 or bfloat16, or unset it"):
+        best_dtype("cpu")
+    assert issubclass(SettingError, AuxlibError)
 
 
 def test_the_real_expert_is_a_language_model(real_expert: Expert) -> None:

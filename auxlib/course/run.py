@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -18,6 +18,7 @@ from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import nbformat
@@ -27,6 +28,7 @@ from auxlib.course.receipts import load_receipts, longest_first
 from auxlib.course.table import Course, Notebook, load_profile
 from auxlib.errors import CourseError
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 PACKAGES = ("torch", "transformers", "datasets", "papermill", "ipykernel")
 OFFLINE_AND_QUIET = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_PROGRESS_BARS",
                      "HF_DATASETS_DISABLE_PROGRESS_BARS", "PYDEVD_DISABLE_FILE_VALIDATION")  # fmt: skip
@@ -42,14 +44,28 @@ class Outcome:
     error: str | None
 
 
-def run(course: Course, rows: list[Notebook], profile: str, jobs: int = 2, threads: int | None = None) -> list[Outcome]:
-    """Execute notebooks into ``build/<profile>/``, ``jobs`` at a time, and write ``run.json`` there.
+def run(
+    course: Course,
+    rows: list[Notebook],
+    profile: str,
+    jobs: int = 2,
+    threads: int | None = None,
+    folder: Path | None = None,
+    environment: Mapping[str, str] = NOTHING,
+) -> list[Outcome]:
+    """Execute notebooks and write ``run.json`` beside the executed ones.
 
-    Each kernel computes with ``threads`` threads; the cores are shared out evenly when None. CourseError is raised
-    before anything runs when the profile and a notebook's parameters do not agree.
+    Args:
+        jobs: how many notebooks run at a time.
+        threads: of each kernel; the cores are shared out evenly when None.
+        folder: where the executed notebooks go; ``build/<profile>/`` when None.
+        environment: variables for the kernels, beside those that they inherit. This process keeps its own.
+
+    Raises:
+        CourseError: the profile and a notebook's parameters do not agree; nothing has run then.
     """
     settings = load_profile(course, profile)
-    folder = course.build_dir(profile)
+    folder = folder or course.build_dir(profile)
     folder.mkdir(parents=True, exist_ok=True)
     threads = threads or max(1, (os.cpu_count() or 1) // jobs)
     todo = {}
@@ -58,7 +74,8 @@ def run(course: Course, rows: list[Notebook], profile: str, jobs: int = 2, threa
         check_parameters(source, parameters)
         target = folder / source.name
         target.unlink(missing_ok=True)
-        todo[row.slug] = partial(execute, source, target, profile, parameters, settings.cell_timeout, threads)
+        limits = settings.cell_timeout, threads, dict(environment)
+        todo[row.slug] = partial(execute, source, target, profile, parameters, *limits)
     start = time.perf_counter()
     outcomes = sorted(_all(todo, jobs), key=lambda outcome: outcome.slug)
     receipt: dict[str, Any] = {"profile": profile, "jobs": jobs, "threads": threads}
@@ -127,14 +144,20 @@ def in_own_process(slug: str, job: Callable[[], Outcome]) -> Outcome:
 
 
 def execute(
-    source: Path, target: Path, profile: str, parameters: dict[str, Any], cell_timeout: int, threads: int
+    source: Path,
+    target: Path,
+    profile: str,
+    parameters: dict[str, Any],
+    cell_timeout: int,
+    threads: int,
+    environment: Mapping[str, str] = NOTHING,
 ) -> Outcome:
-    """Execute one notebook in a kernel of this process; errors become part of the outcome."""
+    """Execute one notebook in a kernel of this process, which is its own; errors become part of the outcome."""
     import papermill
     from traitlets.config import Config
 
     os.environ |= dict.fromkeys(OFFLINE_AND_QUIET, "1") | {"TOKENIZERS_PARALLELISM": "false"}
-    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)) | dict(environment)
     config = Config()
     config.KernelManager.transport_encryption = "auto"  # else every kernel start prints a line about it
     start, error = time.perf_counter(), None

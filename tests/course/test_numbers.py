@@ -92,6 +92,35 @@ def test_another_run_is_compared_by_cell_id() -> None:
     assert "printed 1.089" in misprints(notebook, other)[0]
 
 
+def _rerun(printed: str, tolerance: str = "", prose: str = "1.087<!-- ratio -->") -> list[str]:
+    """What the prose gets wrong when another run prints this in place of the ratio 1.087."""
+    notebook, other = _notebook(prose), _notebook("")
+    notebook.cells[1].metadata["tags"] = [f"tolerance:{tolerance}"] if tolerance else []
+    other.cells[1].outputs[0].text = STREAM.replace("1.087", printed)
+    return misprints(notebook, other)
+
+
+def test_another_run_may_move_the_last_digit_by_one_unit() -> None:
+    """A number such as 0.3125 is printed as 0.312 or 0.313, as the processor has it; prose quotes the committed one."""
+    assert _rerun("1.086") == _rerun("1.088") == []
+    assert "printed 1.085" in _rerun("1.085")[0]
+    assert "printed 1.09 " in _rerun("1.09")[0], "1.087 and 1.09 are three units apart"
+    assert _rerun("1.086", prose="1.09<!-- ratio -->") == []
+    assert "printed 1.086" in _rerun("1.086", prose="1.088<!-- ratio -->")[0], "the committed run does not say so"
+    assert "printed 1 " in _rerun("1", prose="1.087<!-- ratio -->")[0]
+
+
+def test_another_run_may_move_a_number_by_what_its_cell_states() -> None:
+    assert _rerun("1.095", tolerance="0.01") == []
+    assert "printed 1.098" in _rerun("1.098", tolerance="0.01")[0]
+
+
+def test_a_whole_number_of_another_run_is_the_same() -> None:
+    notebook, other = _notebook("1,000<!-- 12 of -->"), _notebook("")
+    other.cells[1].outputs[0].text = STREAM.replace("1,000", "1,001")
+    assert "printed 1,001" in misprints(notebook, other)[0]
+
+
 FREE = """## 3.2 A heading
 `0.1` and <code>0.2</code> and $0.9/0.1 = 9$ and [a link](page_0.3.html), https://x.org/1.5, Exercise 2.1,
 exercises 2.1, 2.2 and 2.3, Section 4.5, Python 3.11, version 1.2.3, arXiv 2006.16823, Qwen2.5, 49,152 tokens, 60 %.
