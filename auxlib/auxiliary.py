@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auxlib.keywords import INSIDE, MAX_PIECES, NO_PIECE, Progress, State
-from auxlib.parts import Parts
+from auxlib.sparse_logits import Parts
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel
 from auxlib.errors import CheckpointError
-from auxlib.experts import Expert, load_expert, require_same_expert
 from auxlib.features import Frame
+from auxlib.frozen import Expert, load_expert, require_same_expert
 
 WEIGHTS, SETTINGS = "auxiliary.safetensors", "auxiliary.json"
 NEEDED = ("auxiliary", "expert.fingerprint", "expert.reference", "frame.preamble_ids.0", "frame.end_id", "receipt")

@@ -1,88 +1,127 @@
-"""What do `generate`, `train`, `evaluate` and `bench` print? The command line's side of the main job."""
+"""The library's commands: ``generate``, ``train``, ``fetch`` and ``doctor``.
+
+Each one imports what it needs when it runs, so that ``--help`` is instant.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
+import math
 import sys
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from importlib import import_module
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from auxlib.assets import data_dir
-from auxlib.errors import CourseError
-from auxlib.once import launched
-from auxlib.recipes import (
-    QUICK,
-    RECIPES,
-    SHIPPED,
-    SHIPPED_LENGTH,
-    SHIPPED_SEVERAL,
-    Recipe,
-    labelled,
-    length_label,
-    material,
-    scaled_down,
-    shipped,
-    train,
-    write_sentences,
-)  # fmt: skip
-from auxlib.whole import write_whole
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from auxlib.keywords import Asked
-    from auxlib.tuned import AuxiliaryTunedLM
+    from auxlib.modeling import AuxiliaryTunedLM
+    from auxlib.recipes import Recipe
 
-ROOMS = {  # an experiment's own, and which of its tables are shown
-    "rivals": ("rivals", "rows"),
-    "generation": ("control", "storyland_rows", "real_rows"),
-    "ytuning": ("labels", "rows", "asked_rows", "use_rows"),
-    "endtask": ("tartan", "asked_rows", "story_rows", "weight_rows", "real_rows"),
+Command: TypeAlias = Callable[[Namespace], int | None]
+Add: TypeAlias = Callable[[str, Command, str], argparse.ArgumentParser]
+LOSSES = {  # auxiliaries that the course ships, and the file that keeps the losses of their training
+    "wordnet-keyword": "real_training.json",
+    "wordnet-keywords": "several_training.json",
+    "wordnet-length": "length_training.json",
 }
-LOSSES = {  # of the auxiliaries that the course ships, over their training
-    SHIPPED: "real_training.json",
-    SHIPPED_SEVERAL: "several_training.json",
-    SHIPPED_LENGTH: "length_training.json",
-}
+STORY_LMS = ("storyland-lm", "storyland-lm-600k")
 
 
-def bundle_command(args: Namespace) -> int:
-    """Make one archive and say how many files are in it."""
-    from auxlib.classroom.bundle import instructor_files, student_files, write_zip
-    from auxlib.classroom.nbgrader import nbgrader_files
-    from auxlib.course.table import load_course
+def add_commands(add: Add) -> None:
+    """Add the library's commands to the command line."""
+    fetch = add("fetch", fetch_command, "fetch models and texts into the cache")
+    fetch.add_argument("names", nargs="*", metavar="NAME", help="assets; what the notebooks need without any")
+    fetch.add_argument("--all", action="store_true", help="every asset there is")
 
-    if args.who != "student" and args.variant:
-        raise CourseError("a variant is a student's; the other archives hold the course as it is.")
-    make = {"student": student_files, "instructor": instructor_files, "nbgrader": nbgrader_files}[args.who]
-    files = make(load_course(), *filter(None, [args.variant]))
-    path = write_zip(args.out or Path("build") / f"{args.who}.zip", files)
-    print(f"{path}: {len(files)} files, {path.stat().st_size / 1e6:.1f} MB")
-    return 0
+    add("doctor", doctor_command, "say what is there and what is missing")
+
+    generate = add("generate", generate_command, "write sentences that use a keyword, or several")
+    asked = generate.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--keyword", type=_one_word, metavar="WORD", dest="keywords", help="a word or short phrase")
+    asked.add_argument("--keywords", type=_words, metavar="WORD,WORD", help="several, for every sentence")
+    generate.add_argument("--prompt", default="", metavar="TEXT", help="how every sentence begins")
+    generate.add_argument("--guarantee", action="store_true", help="no sentence is over without its words")
+    generate.add_argument("--n", type=positive, default=5, help="how many sentences (default 5)")
+    generate.add_argument("--weight", "--lambda", type=float, default=1.0, help="weight λ of the auxiliary (default 1)")
+    generate.add_argument("--temperature", type=_number, default=0.8)
+    generate.add_argument("--top-p", type=partial(_number, top=1.0), default=0.95)
+    generate.add_argument("--max-new-tokens", type=positive, default=24)
+    generate.add_argument("--seed", type=int, default=0)
+    generate.add_argument("--checkpoint", type=Path, help="a trained auxiliary; a shipped one by default")
+    form = generate.add_mutually_exclusive_group()
+    form.add_argument("--jsonl", action="store_true", help="one JSON object a sentence, and nothing else")
+    form.add_argument("--stream", action="store_true", help="show each sentence while it is written")
+
+    train = add("train", train_command, "train what the course ships: an auxiliary, or Storyland's expert")
+    train.add_argument("what", nargs="?", choices=(*LOSSES, *STORY_LMS), default="wordnet-keyword")
+    train.add_argument("--out", type=Path, help="folder for the checkpoint; with profile full the shipped one's")
+    train.add_argument("--profile", choices=("quick", "full"), default="quick")
+    train.add_argument("--seed", type=int, default=0)
 
 
-def grade_command(args: Namespace) -> int:
-    """Grade what was handed in, print the table, and write it down with a page of feedback for each student."""
-    from auxlib.classroom.examine import Limits
-    from auxlib.classroom.feedback import rows, write
-    from auxlib.classroom.grade import grade
-    from auxlib.course.page import as_text
-    from auxlib.course.table import load_course
+def positive(text: str) -> int:
+    """Parse a whole number of at least 1, for `argparse`."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
 
-    graded = grade(load_course(), args.paths, Limits(args.seconds, seed=args.seed), args.jobs)
-    table = write(args.out, graded)
-    print(as_text(rows(graded)))
-    print(f"table: {table}\nfeedback: {args.out / 'feedback'}")
-    return 0
+
+def _one_word(text: str) -> list[str]:
+    return [text]
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",")]
+
+
+def _number(text: str, top: float = sys.float_info.max) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= top:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0" + f" and at most {top:g}" * (top < 2))
+    return value
+
+
+def fetch_command(args: Namespace) -> None:
+    """Fetch assets and print where each one is."""
+    from auxlib.data.assets import ASSETS, fetch
+
+    names = list(ASSETS) if args.all else args.names or _needed_by_the_notebooks()
+    for name in names:
+        print(f"{name}: {fetch(name)}")
+
+
+def _needed_by_the_notebooks() -> list[str]:
+    """Every asset that `notebooks/course.toml` names."""
+    import tomllib
+
+    from auxlib.data.assets import ASSETS, data_dir
+
+    table = data_dir().parent / "notebooks" / "course.toml"
+    if not table.is_file():  # an installed library, without the course
+        return list(ASSETS)
+    rows = tomllib.loads(table.read_text(encoding="utf-8"))["notebook"]
+    return sorted({need for row in rows for need in row["needs"]})
+
+
+def doctor_command(args: Namespace) -> int:
+    """Report on this machine."""
+    from auxlib.doctor import report
+
+    return report()
 
 
 def generate_command(args: Namespace) -> int:
     """Print n sentences around a keyword, or around several."""
     from auxlib.keywords import check_keyword, contains_keyword
+    from auxlib.modeling import AuxiliaryTunedLM
     from auxlib.product import as_weight
-    from auxlib.tuned import AuxiliaryTunedLM
+    from auxlib.recipes import shipped, write_sentences
 
     words = [check_keyword(word) for word in args.keywords]  # before seconds are spent on loading
     as_weight(args.weight, args.n)
@@ -117,6 +156,8 @@ def _streamed(model: AuxiliaryTunedLM, rows: Sequence[Asked], seed: int, options
     """One sentence after another, shown while it is written."""
     from transformers import TextStreamer
 
+    from auxlib.recipes import write_sentences
+
     streamer = TextStreamer(model.expert_info.tokenizer, skip_prompt=True, skip_special_tokens=True)
     texts = []
     for i, row in enumerate(rows):
@@ -126,11 +167,16 @@ def _streamed(model: AuxiliaryTunedLM, rows: Sequence[Asked], seed: int, options
 
 
 def train_command(args: Namespace) -> int:
-    """Train what the course ships, the auxiliary or Storyland's language model, and save it with its receipt."""
-    return _train_auxiliary(args) if args.what in LOSSES else _train_story_lm(args)
+    """Train what the course ships, and save it with its receipt."""
+    if args.what in STORY_LMS:
+        from auxlib.worlds.story_lm import train_shipped
 
+        return train_shipped(args)
+    from auxlib.data.arrow_cache import launched
+    from auxlib.data.assets import data_dir
+    from auxlib.data.json_io import write_whole
+    from auxlib.recipes import SHIPPED_LENGTH, labelled, length_label, material, train
 
-def _train_auxiliary(args: Namespace) -> int:
     stuff = material(recipe_for(args.profile, args.seed, args.what))
     stuff = labelled(stuff, length_label) if args.what == SHIPPED_LENGTH else stuff
     print(f"{len(stuff.train)} sentences, support of {len(stuff.support)} tokens, expert {stuff.expert.fingerprint}")
@@ -138,7 +184,7 @@ def _train_auxiliary(args: Namespace) -> int:
     if launched()[0]:
         return 0  # of several processes one saves
     model.receipt["command"] = f"python -m auxlib train {args.what} --profile {args.profile} --seed {args.seed}"
-    out = _checkpoint(args)
+    out = checkpoint_folder(args)
     model.save_pretrained(out)
     curve = {"steps": run.steps, "losses": run.losses, **model.receipt}
     write_whole(data_dir() / "results" / args.profile / LOSSES[args.what], curve)
@@ -146,114 +192,19 @@ def _train_auxiliary(args: Namespace) -> int:
     return 0
 
 
-def _checkpoint(args: Namespace) -> Path:
-    """Where a training's result goes: only that of a full one may take the place of what the course ships."""
+def checkpoint_folder(args: Namespace) -> Path:
+    """Return where a training's result goes: only a full one may replace what the course ships."""
+    from auxlib.data.assets import data_dir
+
     kept = data_dir() if args.profile == "full" else data_dir().parent / "build"
     return args.out or kept / "checkpoints" / args.what
 
 
-def _train_story_lm(args: Namespace) -> int:
-    import torch
-
-    from auxlib.metrics import versions
-    from auxlib.worlds.story_lm import SHIPPED_LM, lm_nll, train_story_lm, training_flops, word_tokenizer
-    from auxlib.worlds.storyland import Storyland
-
-    full, rate = (60_000, 6e-3) if args.what == SHIPPED_LM else (600_000, 5e-3)
-    world, sentences = Storyland.load(), 2_560 if args.profile == "quick" else full
-    model = train_story_lm(world, sentences, rate=rate, seed=args.seed)
-    unseen = world.sample(5_000, torch.Generator().manual_seed(args.seed + 1))
-    receipt = {
-        "command": f"python -m auxlib train {args.what} --profile {args.profile} --seed {args.seed}",
-        "sentences": sentences, "nll": round(lm_nll(model, unseen), 4), "entropy_rate": round(world.entropy_rate, 4),
-        "training_flops": training_flops(model, unseen[:8], sentences), "versions": versions(),
-    }  # fmt: skip
-    out = _checkpoint(args)
-    model.save_pretrained(out)
-    word_tokenizer(world).save_pretrained(out)
-    write_whole(out / "receipt.json", receipt)
-    print(f"{receipt['nll']:.3f} nats/token, the truth has {receipt['entropy_rate']:.3f}; saved in {out}")
-    return 0
-
-
-def evaluate_command(args: Namespace) -> int:
-    """Measure an auxiliary and write the figures."""
-    from auxlib.corpora import load_corpus
-    from auxlib.evaluation import draw_frontier, evaluate
-    from auxlib.tuned import AuxiliaryTunedLM
-
-    model = AuxiliaryTunedLM.from_pretrained(args.checkpoint) if args.checkpoint else shipped()
-    recipe = model.receipt.get("recipe", {})
-    corpus = load_corpus(recipe.get("corpus", Recipe.corpus), seed=recipe.get("seed", 0), limit=recipe.get("sentences"))
-    figures = evaluate(model, corpus, n=args.n, seed=args.seed)
-    figures["command"] = f"python -m auxlib evaluate --n {args.n} --seed {args.seed}"
-    out = Path(args.out) if args.out else data_dir() / "results" / "full" / "real.json"
-    picture = draw_frontier(figures["frontier"])
-    figures["figure"], figures["figure_alt"] = out.with_suffix(".png").name, picture.alt
-    write_whole(out, figures)
-    out.with_suffix(".png").write_bytes(picture.png)
-    low, high = figures["accuracy_ci"]
-    print(f"keyword accuracy {figures['accuracy']:.3f} [{low:.3f}, {high:.3f}]  n {figures['n_samples']}")
-    print(f"by chance        {figures['base_rate']:.3f}")
-    print(f"SLOR {figures['slor']:.2f}  human {figures['slor_human']:.2f}  frozen {figures['slor_frozen']:.2f}")
-    print(f"decoding costs {figures['decode_ratio']:.2f} times the frozen model alone")
-    return 0
-
-
-def bench_command(args: Namespace) -> int:
-    """Print how fast it is, as ratios to what it is compared with, and keep the figures."""
-    from auxlib.bench.report import PARTS, RESULTS, measure
-
-    root = data_dir().parent
-    for part in PARTS if args.what == "all" else [args.what]:
-        for name, value in measure(part, root).items():
-            print(f"{name:28s} {value}")
-    print(f"kept in build/bench, and when no part is missing in {RESULTS}")
-    return 0
-
-
-def experiment_command(args: Namespace) -> int:
-    """Run an experiment, whole, and record it; of the claim also one seed, and compare with what was recorded."""
-    if args.experiment == "claim":
-        return _claim(args)
-    if args.seed is not None:
-        raise CourseError(f"the experiment {args.experiment!r} is run whole: --seed goes with --experiment claim.")
-    from auxlib.claim.table import as_markdown
-
-    room, *shown = ROOMS[args.experiment]
-    experiment, report, table = (import_module(f"auxlib.{room}.{part}") for part in ("experiment", "report", "table"))
-    root = data_dir().parent
-    records, spent = experiment.run_experiment(root / "build" / args.experiment, jobs=args.jobs)
-    found = report.assemble(records) | report.origin() | {"seconds": round(spent)}
-    write_whole(root / table.RESULTS, found)
-    for rows in filter(None, (getattr(table, name)(found) for name in shown)):
-        print(as_markdown(rows))
-    return int(bool(found["failed"]))
-
-
-def _claim(args: Namespace) -> int:
-    from auxlib.claim.campaign import SEEDS, WHOLE, run_campaign
-    from auxlib.claim.pictures import illustrate
-    from auxlib.claim.report import assemble, curves, differences, load_claim, origin
-    from auxlib.claim.results import CURVES, RESULTS
-    from auxlib.claim.table import as_lines
-
-    root, seeds = data_dir().parent, SEEDS if args.seed is None else (args.seed,)
-    recorded = None if args.seed is None else load_claim(root)
-    known = recorded and recorded["settings"]
-    records, settings, spent = run_campaign(root / "build" / "claim", WHOLE, seeds, args.jobs, known)
-    found = assemble(records, WHOLE.train) | origin() | {"settings": settings, "seconds": round(spent)}
-    print("\n".join(as_lines(found)))
-    if args.seed is None:
-        write_whole(root / RESULTS, found)
-        write_whole(root / CURVES, curves(records))
-        illustrate(root)
-    elif recorded:
-        print("\n".join(differences(found, recorded, args.seed)) or "every figure of this seed is as it was recorded.")
-    return int(bool(found["failed"]))
-
-
-def recipe_for(profile: str, seed: int = 0, name: str = SHIPPED) -> Recipe:
+def recipe_for(profile: str, seed: int = 0, name: str = "wordnet-keyword") -> Recipe:
     """The recipe of an auxiliary that the course ships; profiles differ in size only."""
+    from dataclasses import replace
+
+    from auxlib.recipes import QUICK, RECIPES, scaled_down
+
     recipe = replace(RECIPES[name], seed=seed)
     return scaled_down(recipe, QUICK.sentences, QUICK.epochs) if profile == "quick" else recipe

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from auxlib.assets import ASSETS, asset_path, cache_dir, data_dir, verify
+from auxlib.data.assets import ASSETS, asset_path, cache_dir, data_dir, verify
 
 PYTHON = (3, 11)
 SPARE_MB = 500  # cached features and a trained auxiliary, on top of the assets

@@ -55,3 +55,7 @@ class ResultsMismatch(AuxlibError, ValueError):
 
 class SettingError(AuxlibError, ValueError):
     """An environment variable holds a value that auxlib does not know."""
+
+
+class RepositoryMissing(AuxlibError, RuntimeError):
+    """A command needs a part of the repository that the installed library does not hold."""

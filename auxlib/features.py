@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from auxlib.assets import cache_dir
+from auxlib.data.arrow_cache import Batches, by_length, launched, table_once
+from auxlib.data.assets import cache_dir
 from auxlib.errors import CorpusError
-from auxlib.experts import Expert
-from auxlib.once import Batches, by_length, launched, table_once
+from auxlib.frozen import Expert
 
 if TYPE_CHECKING:
     from datasets import Dataset

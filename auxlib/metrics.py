@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from auxlib.experts import Expert
 from auxlib.features import Frame, read_preamble, read_texts
+from auxlib.frozen import Expert
 from auxlib.keywords import contains_keyword, contains_stem, count_keyword
 from auxlib.product import kl
 

@@ -15,17 +15,17 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from auxlib.assets import data_dir
 from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel
-from auxlib.corpora import load_corpus, text_hash
+from auxlib.constraints import Guarantee
+from auxlib.data.assets import data_dir
+from auxlib.data.corpora import load_corpus, text_hash
 from auxlib.errors import CorpusError, KeywordError
-from auxlib.experts import DEFAULT_EXPERT, Expert, load_expert
 from auxlib.features import EXAMPLES_PREAMBLE, Frame, cache_features, choose_support, token_groups
-from auxlib.guarantee import Guarantee
+from auxlib.frozen import DEFAULT_EXPERT, Expert, load_expert
 from auxlib.keywords import Asked, keyword_batch, word_continues
+from auxlib.modeling import AuxiliaryTunedLM
 from auxlib.product import as_weights
 from auxlib.training import FeatureCollator, FeatureLoss, TrainingRun, train_auxiliary
-from auxlib.tuned import AuxiliaryTunedLM
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -176,7 +176,7 @@ def write_sentences(
         keywords: a word for each sentence, several words, or None for none.
         weight: λ, one number, one per sentence, or one per word ``[B, N]``; 0 is the frozen model.
         start: how every sentence begins.
-        guarantee: no sentence is over without its words (`auxlib.guarantee`); ``max_new_tokens`` is then the only
+        guarantee: no sentence is over without its words (`auxlib.constraints`); ``max_new_tokens`` is then the only
             limit there can be.
         seed: for sampling; None leaves the generator as it is.
         generation: goes to ``generate``; by default nucleus 0.95 at temperature 0.8, at most 24 new tokens.

@@ -16,7 +16,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from auxlib.whole import write_whole
+from auxlib.data.json_io import write_whole
 
 DRAWS = "draws.json"
 

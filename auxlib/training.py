@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from auxlib.auxiliary import AuxiliaryModel, text_mask
-from auxlib.batches import IGNORED, FeatureCollator, FeatureRows
+from auxlib.collator import IGNORED, FeatureCollator, FeatureRows
 from auxlib.errors import TrainingError
 from auxlib.features import CLOSING
 from auxlib.keywords import read_each
-from auxlib.parts import Parts, not_any_nll, token_nll
+from auxlib.sparse_logits import Parts, not_any_nll, token_nll
 
 if TYPE_CHECKING:
     from datasets import Dataset

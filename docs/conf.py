@@ -1,8 +1,8 @@
-"""How does Sphinx make the site? `make site` lays its sources out (auxlib.classroom.site) and gives it this."""
+"""How does Sphinx make the site? `make site` lays its sources out (course.site) and gives it this."""
 
 from pathlib import Path
 
-from auxlib.course.table import load_course
+from course.config import load_course
 
 COURSE = load_course(Path(__file__).resolve().parents[1])
 

@@ -1,7 +1,7 @@
 """The course's comparison of outputs, for notebooks that nbval collects: a plugin of pytest.
 
 ``pytest -p tests.comparison --nbval notebook.ipynb`` runs a notebook through nbval's kernel, and ``--replay`` (in
-conftest.py) reads a run that papermill has made. Both compare outputs by ``auxlib.course.compare``.
+conftest.py) reads a run that papermill has made. Both compare outputs by ``course.compare``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 from nbformat import NotebookNode
 from nbval.plugin import IPyNbCell, IPyNbFile
 
-from auxlib.course.compare import differences, stated_tolerance
+from course.compare import differences, stated_tolerance
 
 Collected = list[pytest.Collector | list[pytest.Collector]]
 

@@ -21,22 +21,21 @@ import nbformat
 import pytest
 from nbval.plugin import coalesce_streams
 
-from . import comparison
-from .comparison import ComparedCell, ComparedFile
-from .summary import Summary
+from tests import comparison
+from tests.comparison import ComparedCell, ComparedFile
+from tests.summary import Summary
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
     from auxlib.auxiliary import AuxiliaryConfig
-    from auxlib.batches import FeatureCollator
-    from auxlib.encoders import Encoder
-    from auxlib.experts import Expert
+    from auxlib.classification.encoders import Encoder
+    from auxlib.collator import FeatureCollator
     from auxlib.features import Frame
-    from auxlib.tuned import AuxiliaryTunedLM
+    from auxlib.frozen import Expert
+    from auxlib.modeling import AuxiliaryTunedLM
     from auxlib.worlds.storyland import Storyland
-
-    from .grammars import Listed
+    from tests.grammars import Listed
 
 HERE = Path(__file__).parent
 SENTENCES = (
@@ -129,7 +128,7 @@ def make_expert() -> Callable[..., Expert]:
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM
 
-        from auxlib.experts import Expert, fingerprint, freeze
+        from auxlib.frozen import Expert, fingerprint, freeze
 
         tokenizer = make_tokenizer()
         shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -178,8 +177,8 @@ def encoder() -> Encoder:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-    from auxlib.encoders import Encoder
-    from auxlib.experts import fingerprint, freeze
+    from auxlib.classification.encoders import Encoder
+    from auxlib.frozen import fingerprint, freeze
 
     marks = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
     words = sorted({word.strip(".").lower() for text in SENTENCES for word in text.split()})
@@ -204,7 +203,7 @@ def world() -> Storyland:
 @pytest.fixture(scope="module")
 def listed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Listed]:
     """Small grammars by name, with every sentence that they can say."""
-    from .grammars import TEXTS, Listed, grammar_of
+    from tests.grammars import TEXTS, Listed, grammar_of
 
     @lru_cache(None)
     def one(name: str) -> Listed:
@@ -232,7 +231,7 @@ def make_tuned(expert: Expert, frame: Frame) -> Callable[..., AuxiliaryTunedLM]:
         from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel
         from auxlib.features import choose_support, token_groups
         from auxlib.keywords import word_continues
-        from auxlib.tuned import AuxiliaryTunedLM
+        from auxlib.modeling import AuxiliaryTunedLM
 
         config = config or AuxiliaryConfig(**{"width": 16, "heads": 2, "zero_init": False, **options})
         vocabulary = beside.unembedding.shape[0]
@@ -265,8 +264,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def real_expert() -> Expert:
     """The course's frozen expert, when it has been fetched."""
-    from auxlib.assets import asset_path
-    from auxlib.experts import load_expert
+    from auxlib.data.assets import asset_path
+    from auxlib.frozen import load_expert
 
     if asset_path("smollm2") is None:
         pytest.skip("needs SmolLM2: python -m auxlib fetch smollm2")
@@ -294,6 +293,6 @@ def features(
 
 @pytest.fixture
 def make_collator(expert: Expert, frame: Frame) -> Callable[..., FeatureCollator]:
-    from auxlib.batches import FeatureCollator
+    from auxlib.collator import FeatureCollator
 
     return lambda kind=FeatureCollator, **options: kind(expert.tokenizer, frame.preamble_ids[-1], **options)

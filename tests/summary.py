@@ -15,10 +15,9 @@ from typing import Any
 
 import pytest
 
-from auxlib.course.page import as_text
-from auxlib.course.table import Course, load_course
-
-from .course.rhythm import NAMES
+from course.config import Course, load_course
+from course.page import as_text
+from tests.course.rhythm import NAMES
 
 RESULT = Path("data/results/course.json")
 COMMAND = "make test"
@@ -37,7 +36,7 @@ class Summary:
         return self._course or load_course()  # at the end: a broken table is for the tests to report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.planted_ran |= report.when == "call" and report.nodeid.startswith("tests/check/")
+        self.planted_ran |= report.when == "call" and report.nodeid.startswith("tests/course/exercises/")
         for topic, fact in report.user_properties if report.when == "call" else ():
             self.topics[topic][fact["slug"]] = fact
 
@@ -56,7 +55,7 @@ class Summary:
         found = {"notebooks": len(self.course.notebooks)}
         found["exercises"] = sum(len(row.exercises) for row in self.course.notebooks)
         if self.planted_ran:
-            from .check.bank import kill_rate
+            from tests.course.exercises.bank import kill_rate
 
             found["killed"], found["planted"] = kill_rate()
         if "rhythm" in self.topics:

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auxlib.batches import IGNORED, padded
-from auxlib.encoders import mean_state
-from auxlib.endtask import Batch
+from auxlib.classification.encoders import mean_state
+from auxlib.collator import IGNORED, padded
 from auxlib.errors import TrainingError
+from auxlib.tartan.meta_weights import Batch
 
 Texts = Sequence[Sequence[int]]
 Rows = Sequence[Mapping[str, Any]]

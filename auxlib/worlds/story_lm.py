@@ -13,22 +13,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from auxlib.assets import data_dir
-from auxlib.experts import Expert, load_expert
-from auxlib.ledger import counting
+from auxlib.data.assets import data_dir
+from auxlib.data.json_io import write_whole
+from auxlib.flops import counting
+from auxlib.frozen import Expert, load_expert
 from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.grammar import FULL_STOP
 from auxlib.worlds.storyland import Storyland
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from pathlib import Path
 
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-SHIPPED_LM, WELL_READ_LM = (
-    "storyland-lm",
-    "storyland-lm-600k",
-)  # one has read 60,000 sentences, the other ten times that
+SHIPPED_LM, WELL_READ_LM = "storyland-lm", "storyland-lm-600k"  # read 60,000 and 600,000 sentences
 IGNORED = -100  # a label that costs nothing
 
 
@@ -111,3 +110,25 @@ def word_tokenizer(world: Storyland) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     marks = {"bos_token": blank, "pad_token": blank, "eos_token": FULL_STOP}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=True, **marks)
+
+
+def train_shipped(args: Namespace) -> int:
+    """Train one of the shipped experts and save it with its receipt: the command ``train storyland-lm``."""
+    from auxlib.commands import checkpoint_folder
+    from auxlib.metrics import versions
+
+    full, rate = (60_000, 6e-3) if args.what == SHIPPED_LM else (600_000, 5e-3)
+    world, sentences = Storyland.load(), 2_560 if args.profile == "quick" else full
+    model = train_story_lm(world, sentences, rate=rate, seed=args.seed)
+    unseen = world.sample(5_000, torch.Generator().manual_seed(args.seed + 1))
+    receipt = {
+        "command": f"python -m auxlib train {args.what} --profile {args.profile} --seed {args.seed}",
+        "sentences": sentences, "nll": round(lm_nll(model, unseen), 4), "entropy_rate": round(world.entropy_rate, 4),
+        "training_flops": training_flops(model, unseen[:8], sentences), "versions": versions(),
+    }  # fmt: skip
+    out = checkpoint_folder(args)
+    model.save_pretrained(out)
+    word_tokenizer(world).save_pretrained(out)
+    write_whole(out / "receipt.json", receipt)
+    print(f"{receipt['nll']:.3f} nats/token, the truth has {receipt['entropy_rate']:.3f}; saved in {out}")
+    return 0

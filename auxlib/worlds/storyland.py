@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from auxlib.assets import data_dir
+from auxlib.data.assets import data_dir
 from auxlib.errors import WorldError
 from auxlib.worlds.automaton import BLANK, determinise
 from auxlib.worlds.grammar import Grammar, read_grammar

@@ -26,13 +26,13 @@ from time import perf_counter
 import torch
 
 from auxlib import plot
-from auxlib.check import check, use
 from auxlib.errors import KeywordError, WeightError
-from auxlib.experts import fingerprint
+from auxlib.frozen import fingerprint
 from auxlib.keywords import contains_keyword, encode_keyword
 from auxlib.metrics import machine, wilson
 from auxlib.product import center
 from auxlib.recipes import shipped, write_sentences
+from course.exercises import check, use
 
 print(f"profile: {PROFILE}")
 

@@ -23,10 +23,10 @@ import math
 import torch
 
 from auxlib import plot
-from auxlib.check import check, use
-from auxlib.course.dials import Dials
 from auxlib.product import center, kl
 from auxlib.worlds.letters import LetterWorld
+from course.exercises import check, use
+from course.sliders import Dials
 
 torch.set_default_dtype(torch.float64)  # so that what should be 0 prints as 0
 print(f"profile: {PROFILE}")

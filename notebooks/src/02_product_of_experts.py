@@ -23,9 +23,9 @@ import math
 import torch
 
 from auxlib import plot
-from auxlib.check import check, use
 from auxlib.product import center, combine, kl, mixture
 from auxlib.worlds.letters import LetterWorld, Posterior, noisy
+from course.exercises import check, use
 
 print(f"profile: {PROFILE}")
 

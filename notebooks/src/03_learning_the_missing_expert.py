@@ -24,9 +24,9 @@ import torch
 from torch import nn
 
 from auxlib import plot
-from auxlib.check import check, use
 from auxlib.product import center, kl
 from auxlib.worlds.letters import LetterWorld
+from course.exercises import check, use
 
 print(f"profile: {PROFILE}")
 

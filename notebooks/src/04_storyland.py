@@ -25,11 +25,11 @@ import math
 import torch
 
 from auxlib import plot
-from auxlib.check import check, use
 from auxlib.errors import WorldError
 from auxlib.product import kl
 from auxlib.worlds.story_lm import lm_inputs, new_story_lm
 from auxlib.worlds.storyland import Storyland
+from course.exercises import check, use
 
 print(f"profile: {PROFILE}")
 

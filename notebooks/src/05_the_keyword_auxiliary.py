@@ -28,12 +28,12 @@ from torch.nn import functional as F
 from tqdm.auto import trange
 
 from auxlib import plot
-from auxlib.check import check, use
-from auxlib.experts import fingerprint
+from auxlib.frozen import fingerprint
 from auxlib.metrics import wilson
 from auxlib.product import kl
 from auxlib.worlds.story_lm import lm_inputs, load_story_lm
 from auxlib.worlds.storyland import Storyland
+from course.exercises import check, use
 
 print(f"profile: {PROFILE}")
 

@@ -28,21 +28,21 @@ import torch
 from IPython.display import display
 from torch import nn
 
-from auxlib.assets import data_dir
-from auxlib.baselines.beside import AuxiliaryTuned
-from auxlib.baselines.prefix import fine_tuned, from_scratch
-from auxlib.check import check, use
-from auxlib.claim import rule
-from auxlib.claim.bench import Bench, Size, learn, lessons, measure
-from auxlib.claim.pictures import against_cost, data_efficiency, frontier, load_curves, tasks, turned
-from auxlib.claim.plan import AUXILIARY, SYSTEMS
-from auxlib.claim.report import load_claim
-from auxlib.claim.table import CONTROLS, MAIN, as_markdown, conclusion, rows, said
-from auxlib.experts import fingerprint
-from auxlib.ledger import ComputeLedger, counted_by_torch
+from auxlib.data.assets import data_dir
+from auxlib.flops import ComputeLedger, counted_by_torch
+from auxlib.frozen import fingerprint
 from auxlib.metrics import median
-from auxlib.worlds.story_auxiliary import StoryAuxiliary
 from auxlib.worlds.story_lm import WELL_READ_LM
+from course.exercises import check, use
+from experiments.baselines.beside import AuxiliaryTuned
+from experiments.baselines.prefix import fine_tuned, from_scratch
+from experiments.baselines.story_auxiliary import StoryAuxiliary
+from experiments.claim import rule
+from experiments.claim.bench import Bench, Size, learn, lessons, measure
+from experiments.claim.pictures import against_cost, data_efficiency, frontier, load_curves, tasks, turned
+from experiments.claim.plan import AUXILIARY, SYSTEMS
+from experiments.claim.report import load_claim
+from experiments.claim.table import CONTROLS, MAIN, as_markdown, conclusion, rows, said
 
 print(f"profile: {PROFILE}")
 
@@ -67,11 +67,11 @@ print(f"cost      at least {rule.FEWER:g} times fewer training operations")
 print(f"verdict   supported at this scale, if all three hold in at least {rule.SEEDS_NEEDED} of 5 seeds")
 
 # %% [markdown]
-# The rule stands in `auxlib/claim/rule.py` and was put into the repository before any of its seeds was run. **Keyword
-# accuracy** you know. **SLOR** is how much likelier a sentence is than its bare words would be, in nats per token; its
-# judge is Storyland's true process, so no model judges itself. *From scratch* is a model of the expert's own shape, at
-# the *best* it ever reaches. A **seed** is the whole comparison once, with sentences, starting weights and dice of its
-# own. One cost is left out, as in the paper: the expert's pre-training. That bill comes at the end.
+# The rule stands in `experiments/claim/rule.py` and was put into the repository before any of its seeds was run.
+# **Keyword accuracy** you know. **SLOR** is how much likelier a sentence is than its bare words would be, in nats per
+# token; its judge is Storyland's true process, so no model judges itself. *From scratch* is a model of the expert's own
+# shape, at the *best* it ever reaches. A **seed** is the whole comparison once, with sentences, starting weights and
+# dice of its own. One cost is left out, as in the paper: the expert's pre-training. That bill comes at the end.
 #
 # ## One face for every system
 #

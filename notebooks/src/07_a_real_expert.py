@@ -28,14 +28,14 @@ import torch
 import torch.nn.functional as F
 
 from auxlib import plot
-from auxlib.assets import cache_dir, data_dir
-from auxlib.check import check, use
-from auxlib.corpora import content_words, load_corpus
-from auxlib.experts import fingerprint, load_expert
+from auxlib.data.assets import cache_dir, data_dir
+from auxlib.data.corpora import content_words, load_corpus
 from auxlib.features import Frame, cache_features, read_preamble, read_texts
+from auxlib.frozen import fingerprint, load_expert
 from auxlib.keywords import NO_PIECE, State, contains_keyword, encode_keyword, keyword_batch, read_progress
 from auxlib.metrics import keyword_control, median, paired_seconds
 from auxlib.recipes import Recipe, material, scaled_down, shipped, train, write_sentences
+from course.exercises import check, use
 
 print(f"profile: {PROFILE}")
 
@@ -257,8 +257,8 @@ for token, state, piece in zip(seen[0], progress.state[0], progress.next_piece[0
 
 # %% tags=["nbval-check-output"]
 from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel
+from auxlib.modeling import AuxiliaryTunedLM
 from auxlib.training import FeatureCollator, FeatureLoss, mean_nll
-from auxlib.tuned import AuxiliaryTunedLM
 
 torch.manual_seed(SEED)
 auxiliary = AuxiliaryModel(AuxiliaryConfig(), expert.unembedding, stuff.groups, stuff.support).to(expert.model.device)
@@ -392,7 +392,7 @@ shifted_logits = use("7.3", shifted_logits)
 # 49,152 logits out with your two functions. How far apart may they be?
 
 # %% tags=["nbval-check-output"]
-from auxlib.parts import Parts, token_nll
+from auxlib.sparse_logits import Parts, token_nll
 
 targets, S = stored["token_ids"], stuff.support
 token, boost = 4321, torch.full((length,), 7.0)  # some token, in S or not
@@ -554,7 +554,7 @@ plot.bars({"loss": list(nats.values())}, list(nats), title, ylabel="nats per tok
 # **Before you run** (half a minute or so under `quick`): guess all three rates.
 
 # %%
-from auxlib.evaluation import draw_samples, held_out_words
+from experiments.smollm.headline import draw_samples, held_out_words
 
 samples = draw_samples(tuned, held_out_words(corpus), SAMPLES, seed=SEED)
 young = write_sentences(mine, samples.keywords, seed=SEED)

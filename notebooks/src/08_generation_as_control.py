@@ -25,17 +25,17 @@ from itertools import combinations
 import torch
 
 from auxlib import plot
-from auxlib.assets import data_dir
-from auxlib.check import check, use
-from auxlib.control.pictures import composition, frontier, places
-from auxlib.control.table import read_control, real_rows, storyland_rows
-from auxlib.course.dials import Dials
+from auxlib.data.assets import data_dir
 from auxlib.errors import ExpertMismatch
 from auxlib.keywords import contains_keyword
+from auxlib.modeling import AuxiliaryTunedLM
 from auxlib.recipes import shipped, write_sentences
-from auxlib.tuned import AuxiliaryTunedLM
-from auxlib.worlds.several import Several
 from auxlib.worlds.storyland import Storyland
+from course.exercises import check, use
+from course.sliders import Dials
+from experiments.control.joint_conditions import Several
+from experiments.control.pictures import composition, frontier, places
+from experiments.control.table import read_control, real_rows, storyland_rows
 
 print(f"profile: {PROFILE}")
 

@@ -34,21 +34,21 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
 from auxlib import plot
-from auxlib.assets import data_dir
 from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel
-from auxlib.batches import FeatureCollator, FeatureRows
-from auxlib.bench import table
-from auxlib.bench.pictures import roofline
-from auxlib.bench.roofline import Peak, Work, measure_peak
-from auxlib.check import check, use
-from auxlib.evaluation import writing
-from auxlib.experts import best_device, best_dtype
+from auxlib.collator import FeatureCollator, FeatureRows
+from auxlib.data.assets import data_dir
 from auxlib.features import normalisers, read_preamble, read_texts
-from auxlib.ledger import ComputeLedger, counted_by_torch
+from auxlib.flops import ComputeLedger, counted_by_torch
+from auxlib.frozen import best_device, best_dtype
 from auxlib.metrics import median, median_ratio, paired_seconds
 from auxlib.recipes import Recipe, material, scaled_down, shipped
-from auxlib.rivals.prompt import asked
 from auxlib.training import FeatureLoss
+from course.exercises import check, use
+from experiments.smollm.headline import writing
+from experiments.smollm.prompt import asked
+from experiments.speed import table
+from experiments.speed.pictures import roofline
+from experiments.speed.roofline import Peak, Work, measure_peak
 
 print(f"profile: {PROFILE}")
 
@@ -617,10 +617,10 @@ for name, shares in {"mean of means": [0.5, 0.5], "joint count": [n / sum(counts
 # ```
 #
 # One process makes the batches and deals them out; else each would throw its own dice. The reading for the cache is
-# shared out, and a process that finds another's share abandoned takes it over. `tests/test_launched.py` starts two real
-# processes on the CPU and shows: the same losses as one, to `1e-5`; a training whose two processes are killed is
-# finished by one, with the losses of a whole one; and with `fully_shard` (**FSDP**: each process holds a part of all
-# weights and fetches the others' when it needs them) it learns the same.
+# shared out, and a process that finds another's share abandoned takes it over. `tests/auxlib/data/test_arrow_cache.py`
+# starts two real processes on the CPU and shows: the same losses as one, to `1e-5`; a training whose two processes are
+# killed is finished by one, with the losses of a whole one; and with `fully_shard` (**FSDP**: each process holds a part
+# of all weights and fetches the others' when it needs them) it learns the same.
 #
 # When does FSDP pay? When weights, gradients and the optimiser's means do not fit into one device. For an auxiliary of
 # two and a half million weights never, for full fine-tuning of a few billion at once. It buys room with traffic.

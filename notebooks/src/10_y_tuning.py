@@ -31,19 +31,19 @@ from IPython.display import display
 from torch import nn
 
 from auxlib import plot
-from auxlib.assets import data_dir
-from auxlib.batches import FeatureRows
-from auxlib.check import check, use
-from auxlib.claim.table import as_markdown
-from auxlib.classify import fit, scores_of, states_batch
-from auxlib.encoders import as_batch, cache_states, load_encoder
-from auxlib.experts import fingerprint
-from auxlib.labels.desk import Desk
-from auxlib.labels.systems import LAST, MIDDLE, SYSTEMS
-from auxlib.labels.table import accuracy_rows, asked_rows, read_labels, rows, use_rows
-from auxlib.labels.uses import UNSEEN, with_labels
-from auxlib.tasks import label_names, load_task
-from auxlib.ytuning import LabelConfig, LabelDecoder, name_states
+from auxlib.classification.encoders import as_batch, cache_states, load_encoder
+from auxlib.classification.trainer import fit, scores_of, states_batch
+from auxlib.classification.ytuning import LabelConfig, LabelDecoder, name_states
+from auxlib.collator import FeatureRows
+from auxlib.data.assets import data_dir
+from auxlib.data.tasks import label_names, load_task
+from auxlib.frozen import fingerprint
+from course.exercises import check, use
+from experiments.claim.table import as_markdown
+from experiments.ytuning.desk import Desk
+from experiments.ytuning.systems import LAST, MIDDLE, SYSTEMS
+from experiments.ytuning.table import accuracy_rows, asked_rows, read_labels, rows, use_rows
+from experiments.ytuning.uses import UNSEEN, with_labels
 
 print(f"profile: {PROFILE}")
 
@@ -674,7 +674,7 @@ for layers, cut in encoders.items():
 # - A factor in cost belongs to a number of trainings. One reading, shared, is where it comes from.
 # - Ask what an untrained rule would have said. Beside the probe and the nearest name, a result gets its size.
 #
-# For texts of your own, `auxlib.labels.train.train_labels` walks the whole way in one call.
+# For texts of your own, `auxlib.classification.training.train_labels` walks the whole way in one call.
 #
 # ## Quiz
 #

@@ -29,20 +29,20 @@ from torch import nn
 from torch.func import functional_call
 
 from auxlib import plot
-from auxlib.assets import data_dir
-from auxlib.batches import IGNORED
-from auxlib.check import check, use
-from auxlib.claim.table import as_markdown
-from auxlib.classify import labels_of, scores_of
-from auxlib.encoders import mean_state
-from auxlib.endtask import Agreement, MetaWeights, fitted_head, inner
-from auxlib.tartan.experiment import ALL, ARMS, CROWD, NEUTRAL, USEFUL
-from auxlib.tartan.lab import END, found_by, teach
+from auxlib.classification.encoders import mean_state
+from auxlib.classification.trainer import labels_of, scores_of
+from auxlib.collator import IGNORED
+from auxlib.data.assets import data_dir
+from auxlib.tartan.meta_weights import Agreement, MetaWeights, fitted_head, inner
 from auxlib.tartan.objectives import rows_batch
-from auxlib.tartan.story import GRAMMAR, places_of_words, story_lab, the_world
-from auxlib.tartan.table import asked_rows, read_endtask, real_rows, story_rows, weight_rows
-from auxlib.tartan.together import DECAY, Plan
+from auxlib.tartan.trainer import DECAY, Plan
 from auxlib.worlds.rules import Rules
+from course.exercises import check, use
+from experiments.claim.table import as_markdown
+from experiments.tartan.experiment import ALL, ARMS, CROWD, NEUTRAL, USEFUL
+from experiments.tartan.lab import END, found_by, teach
+from experiments.tartan.story import GRAMMAR, places_of_words, story_lab, the_world
+from experiments.tartan.table import asked_rows, read_endtask, real_rows, story_rows, weight_rows
 
 print(f"profile: {PROFILE}")
 

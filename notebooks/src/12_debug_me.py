@@ -29,11 +29,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from auxlib import plot
-from auxlib.check import check, use
-from auxlib.check.black_boxes import RUNS, Parts, inside, parts_of
-from auxlib.experts import fingerprint
+from auxlib.frozen import fingerprint
 from auxlib.worlds.story_lm import lm_nll, load_story_lm
 from auxlib.worlds.storyland import Storyland
+from course.exercises import check, use
+from course.exercises.black_boxes import RUNS, Parts, inside, parts_of
 
 print(f"profile: {PROFILE}")
 

@@ -33,15 +33,15 @@ from datasets import DatasetDict, concatenate_datasets
 from torch import nn
 
 from auxlib import plot
-from auxlib.check import check, use
-from auxlib.encoders import as_batch, load_encoder, mean_state
-from auxlib.endtask import fitted_head
-from auxlib.experts import fingerprint, load_expert
+from auxlib.classification.encoders import as_batch, load_encoder, mean_state
+from auxlib.data.tasks import label_names, load_task
 from auxlib.features import read_preamble, read_texts
+from auxlib.frozen import fingerprint, load_expert
 from auxlib.metrics import wilson
-from auxlib.parts import Parts, dense_logits, token_nll
 from auxlib.recipes import SAMPLING, Recipe, material
-from auxlib.tasks import label_names, load_task
+from auxlib.sparse_logits import Parts, dense_logits, token_nll
+from auxlib.tartan.meta_weights import fitted_head
+from course.exercises import check, use
 
 print(f"profile: {PROFILE}")
 
@@ -100,7 +100,7 @@ print(f"profile: {PROFILE}")
 # | a length | `load_corpus()`, `length_label` | true only when the text is over; a shipped one is to be beaten |
 # | a tense | `load_corpus()`, a rule of your own | the rule is the judge: what does it do with "put"? |
 # | a place | `Storyland.load()` | the truth is known, so say how far from it you end |
-# | a part of speech | `auxlib.corpora.wordnet_senses` | a word in another role: the keyword auxiliary runs along |
+# | a part of speech | `auxlib.data.corpora.wordnet_senses` | a word in another role: the keyword auxiliary runs along |
 # | a topic | `load_task("20ng")` | headers betray it; long texts, unlike what is written |
 #
 # ## 1 Question, 2 Condition

@@ -8,8 +8,8 @@ from types import MappingProxyType
 
 import pytest
 
-from auxlib.course.build import build
-from auxlib.course.table import Course, load_course
+from course.build import build
+from course.config import Course, load_course
 
 ROOT = Path(__file__).resolve().parents[2]
 ROW = """

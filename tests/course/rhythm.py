@@ -14,8 +14,8 @@ from statistics import median, quantiles
 
 from nbformat import NotebookNode
 
-from auxlib.course.outputs import tags
-from auxlib.course.table import Notebook
+from course.config import Notebook
+from course.outputs import tags
 
 WORDS_A_MINUTE, SECONDS_A_LINE = 180, 6
 ASIDE = re.compile(r"<details><summary>Hint.*?</details>|<!--.*?-->|</?[a-z][^>\n]*>", re.DOTALL)

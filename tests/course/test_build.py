@@ -8,12 +8,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from auxlib.course.build import STUB, build, check, generate, student, without_solution
-from auxlib.course.outputs import MAX_IMAGE_KB, with_outputs
-from auxlib.course.table import Course
 from auxlib.errors import CourseError
-
-from .conftest import ECHO, HEAD, MakeCourse
+from course.build import STUB, build, check, generate, student, without_solution
+from course.config import Course
+from course.outputs import MAX_IMAGE_KB, with_outputs
+from tests.course.conftest import ECHO, HEAD, MakeCourse
 
 SECRET = "forty_two"
 SOLVED = f"""{HEAD}# %%

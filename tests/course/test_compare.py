@@ -10,12 +10,11 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from auxlib.course.compare import close, differences, same_line, sanitizer, stated_tolerance
-from auxlib.course.outputs import tags
-from auxlib.course.table import load_course
 from auxlib.errors import CourseError
-
-from .conftest import ROOT
+from course.compare import close, differences, same_line, sanitizer, stated_tolerance
+from course.config import load_course
+from course.outputs import tags
+from tests.course.conftest import ROOT
 
 COURSE = load_course(ROOT)
 NOISE = re.compile(r"\de-(1[2-9]|[2-9]\d)\b")

@@ -6,10 +6,9 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from auxlib.course.outputs import MAX_IMAGE_KB, check_executed, tags
-from auxlib.course.table import load_course
-
-from .conftest import ROOT
+from course.config import load_course
+from course.outputs import MAX_IMAGE_KB, check_executed, tags
+from tests.course.conftest import ROOT
 
 COURSE = load_course(ROOT)
 PRESENT = [row.slug for row in COURSE.notebooks if COURSE.built(row.slug).is_file()]

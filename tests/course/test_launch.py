@@ -11,12 +11,11 @@ from unittest.mock import Mock
 
 import pytest
 
-from auxlib.course.build import generate
-from auxlib.course.launch import launch_cell
-from auxlib.course.outputs import tags
-from auxlib.course.table import Course
-
-from .conftest import ECHO, HEAD, MakeCourse
+from course.build import generate
+from course.config import Course
+from course.launch import launch_cell
+from course.outputs import tags
+from tests.course.conftest import ECHO, HEAD, MakeCourse
 
 
 @pytest.fixture
@@ -81,7 +80,7 @@ def test_where_the_course_is_installed_nothing_happens(monkeypatch: pytest.Monke
 
 
 def test_a_table_may_name_its_address(course: Course) -> None:
-    from auxlib.course.table import load_course
+    from course.config import load_course
 
     path = course.folder / "course.toml"
     path.write_text('repository = "someone/course"\n' + path.read_text())

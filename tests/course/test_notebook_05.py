@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from auxlib.check.exercise import load_exercise
 from auxlib.keywords import State, pad_keywords, read_progress
-from auxlib.parts import NO_PIECE, Parts, dense_logits
+from auxlib.sparse_logits import NO_PIECE, Parts, dense_logits
 from auxlib.worlds.story_lm import lm_inputs, lm_nll, load_story_lm
 from auxlib.worlds.storyland import Storyland
+from course.exercises.exercise import load_exercise
 
 already_seen, boost_keyword, loss_on_words = (load_exercise(f"5.{n}").reference for n in (1, 2, 3))
 

@@ -13,16 +13,16 @@ import pytest
 import torch
 from torch import nn
 
-from auxlib.check.exercise import load_exercise
-from auxlib.claim.plan import SYSTEMS
-from auxlib.claim.report import curves
-from auxlib.claim.rule import Bar, best, first_past, verdict
-from auxlib.claim.table import CONTROLS, MAIN
-from auxlib.course.build import generate
-from auxlib.course.table import load_course
-from auxlib.ledger import ComputeLedger, counted_by_torch, counting
+from auxlib.flops import ComputeLedger, counted_by_torch, counting
 from auxlib.metrics import least_drift
-from tests.claim.test_report import SEEDS, campaign, failing, results
+from course.build import generate
+from course.config import load_course
+from course.exercises.exercise import load_exercise
+from experiments.claim.plan import SYSTEMS
+from experiments.claim.report import curves
+from experiments.claim.rule import Bar, best, first_past, verdict
+from experiments.claim.table import CONTROLS, MAIN
+from tests.experiments.claim.test_report import SEEDS, campaign, failing, results
 
 COURSE = load_course()
 ROW = COURSE.select(["06"])[0]

@@ -9,14 +9,13 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from auxlib.course import portability
-from auxlib.course.build import build
-from auxlib.course.portability import COMBINATIONS, Combination, main, measure, moved, possible
-from auxlib.course.run import run
-from auxlib.course.table import Course, load_course
 from auxlib.errors import CourseError
-
-from .conftest import ECHO, HEAD, ROOT, MakeCourse
+from course import portability
+from course.build import build
+from course.config import Course, load_course
+from course.execute import run
+from course.portability import COMBINATIONS, Combination, main, measure, moved, possible
+from tests.course.conftest import ECHO, HEAD, ROOT, MakeCourse
 
 SAID = """# %% tags=["nbval-check-output"]
 import os

@@ -16,8 +16,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from auxlib.doctor import requirements
-
-from .conftest import ROOT
+from tests.course.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINS = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
@@ -94,7 +93,7 @@ def test_every_target_of_the_makefile_is_phony_and_explained_by_help() -> None:
     assert not re.search(r"^\.ONESHELL|!=", text, re.MULTILINE), "GNU make 3.81 knows neither"
 
 
-@pytest.mark.parametrize("command", ["import auxlib", "import auxlib.__main__", "import auxlib.course.table"])
+@pytest.mark.parametrize("command", ["import auxlib", "import auxlib.__main__", "import course.config"])
 def test_importing_the_door_imports_no_torch(command: str) -> None:
     code = f"{command}\nimport sys\nprint(sorted({{'torch', 'transformers', 'papermill'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
@@ -103,7 +102,7 @@ def test_importing_the_door_imports_no_torch(command: str) -> None:
 
 def test_the_hints_are_read_without_transformers() -> None:
     """``notebooks --check`` imports every room of exercises; it is to stay a matter of seconds."""
-    rooms = [f"auxlib.check.{path.stem}" for path in LIBRARY if path.parent.name == "check"]
+    rooms = [f"course.exercises.{path.stem}" for path in LIBRARY if path.parent.name == "check"]
     code = f"import sys, importlib\n[importlib.import_module(name) for name in {rooms}]\n"
     code += "print(sorted({'transformers', 'datasets', 'matplotlib', 'papermill'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)

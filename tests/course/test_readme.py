@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from auxlib.course.readme import COUNTED, path_of, render
-from auxlib.course.table import load_course
 from auxlib.errors import CourseError
-
-from .conftest import ROOT
+from course.config import load_course
+from course.readme import COUNTED, path_of, render
+from tests.course.conftest import ROOT
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from .conftest import ROOT
+from tests.course.conftest import ROOT
 
 
 def _notebook(

@@ -7,11 +7,10 @@ from dataclasses import replace
 import nbformat
 import pytest
 
-from auxlib.course.receipts import Receipt, load_receipts
-from auxlib.course.table import load_course
-
-from .conftest import ROOT
-from .rhythm import Rhythm, rhythm
+from course.config import load_course
+from course.timings import Receipt, load_receipts
+from tests.course.conftest import ROOT
+from tests.course.rhythm import Rhythm, rhythm
 
 COURSE = load_course(ROOT)
 PRESENT = [row for row in COURSE.notebooks if COURSE.built(row.slug).is_file()]

@@ -6,8 +6,8 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from auxlib.course.score import Mark, score
-from auxlib.course.table import Exercise, Notebook
+from course.config import Exercise, Notebook
+from course.score import Mark, score
 
 EXERCISES = [Exercise("2.1", 5, 1, 1, 2), Exercise("2.2", 5, 1, 1, 3)]
 ROW = Notebook("02_a", 2, "A", "Letters", ["do"], [], 10, [], EXERCISES)

@@ -17,13 +17,13 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from auxlib.assets import asset_path
-from auxlib.course.build import generate, student
-from auxlib.course.outputs import check_executed, tags
-from auxlib.course.run import check_parameters, execute, in_own_process
-from auxlib.course.score import Score, score
-from auxlib.course.table import Notebook, load_course, load_profile
-from tests.check.bank import planted
+from auxlib.data.assets import asset_path
+from course.build import generate, student
+from course.config import Notebook, load_course, load_profile
+from course.execute import check_parameters, execute, in_own_process
+from course.outputs import check_executed, tags
+from course.score import Score, score
+from tests.course.exercises.bank import planted
 
 COURSE = load_course()
 BRIEF = load_profile(COURSE, "brief")

@@ -8,11 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from auxlib.course.table import Course
+from course.config import Course
+from tests.course.conftest import ECHO, HEAD, MakeCourse
+from tests.course.rhythm import NAMES
 from tests.summary import RESULT, Summary
-
-from .conftest import ECHO, HEAD, MakeCourse
-from .rhythm import NAMES
 
 SLUGS = ("00_a", "01_b")
 
@@ -24,7 +23,9 @@ def course(make_course: MakeCourse, tmp_path: Path) -> Course:
 
 @pytest.fixture
 def bank(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "tests.check.bank", SimpleNamespace(kill_rate=lambda: (11, 12)))
+    monkeypatch.setitem(
+        __import__("sys").modules, "tests.course.exercises.bank", SimpleNamespace(kill_rate=lambda: (11, 12))
+    )
 
 
 def _see(summary: Summary, topic: str, *facts: dict, nodeid: str = "tests/course/test_x.py::test") -> None:

@@ -1,0 +1,147 @@
+"""How can a word be guaranteed?
+
+An auxiliary makes a keyword likely; this makes it certain, beside any model, as a logits processor. Three rules, each
+only while a word is missing:
+
+* a text may not end, and a word that was just completed may not grow into another one;
+* a word is taken at a good moment: after a look at the first third of the room there is for it, at the first place
+  where it fits better than anywhere before (the rule of the secretary problem, Ferguson 1989);
+* when only the room for what is missing is left, it is written there and then.
+
+Axes: ``B`` rows (of each as many as there are beams), ``L`` tokens read so far, ``V`` vocabulary, ``N`` keywords, ``F``
+spellings, ``K`` pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor
+
+from auxlib.errors import KeywordError
+from auxlib.features import CLOSING
+from auxlib.keywords import INSIDE, NO_PIECE, Progress, State, read_each
+
+if TYPE_CHECKING:
+    from auxlib.modeling import AuxiliaryTunedLM
+
+Text: TypeAlias = tuple[int, ...]
+LOOK = 1 / 3  # about 1/e, the share of the places that is looked at before one is taken
+
+
+class Guarantee(LogitsProcessor):
+    """Every keyword of a row will have been written when its text is over.
+
+    Args:
+        keyword_ids: ``[B, F, K]`` or ``[B, N, F, K]`` from ``keyword_batch``.
+        continues: ``[V]`` from ``word_continues``.
+        closing: ``[C]`` ids of the tokens that close a text.
+        spoiling: ``[V]`` from ``word_spoilers``, what must not stand right after a word; ``continues`` by default.
+        start: ``[B]``, how many tokens stand before each row's text, padding included.
+        prompt: how many tokens stand in a row before the first new one.
+        length: how many new ones there may be.
+        spare: how many of those are kept for the end of the text.
+
+    Raises:
+        KeywordError: the words of a row do not fit into the length.
+    """
+
+    def __init__(
+        self,
+        keyword_ids: Tensor,
+        continues: Tensor,
+        closing: Tensor,
+        start: Tensor,
+        prompt: int,
+        length: int,
+        spare: int = 3,
+        spoiling: Tensor | None = None,
+    ) -> None:
+        keyword_ids = keyword_ids.unsqueeze(1) if keyword_ids.dim() == 3 else keyword_ids
+        self.keyword_ids, self.continues, self.closing = keyword_ids.clamp(min=NO_PIECE), continues, closing
+        self.spoiling = (continues if spoiling is None else spoiling).nonzero()[:, 0]
+        self.start, self.end, self.spare = start, prompt + length, spare
+        self.pieces = (self.keyword_ids != NO_PIECE).sum(-1).amax(-1)  # [B, N], in the longer spelling
+        self.room = length - spare - self.pieces.sum(1)
+        # by the row and the text itself, because texts change places in a beam search
+        self.best: dict[Text, list[float]] = {}
+        self.taken: set[Text] = set()
+        if bool((self.room < -spare).any()):
+            raise KeywordError(
+                f"the keywords of a row take up to {int(self.pieces.sum(1).max())} tokens, but only {length} may be "
+                "written; allow more, or ask for less."
+            )
+
+    @classmethod
+    def beside(cls, model: AuxiliaryTunedLM, inputs: Mapping[str, Tensor], length: int, spare: int = 3) -> Guarantee:
+        """For ``model.generate(**inputs, max_new_tokens=length, logits_processor=[...])``."""
+        mask = inputs["attention_mask"]
+        closing = model.auxiliary.groups[:, CLOSING].clone()
+        closing[[model.frame.end_id, model.expert_info.end_of_text_id]] = True
+        start = mask.shape[1] - mask.sum(1) + len(model.frame.preamble_ids)
+        ids, spoiling = closing.nonzero()[:, 0], model.spoilers.to(closing.device) & ~closing
+        return cls(inputs["keyword_ids"], model.continues, ids, start, mask.shape[1], length, spare, spoiling)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Change the logits ``[B, V]`` of the token after ``input_ids [B, L]``."""
+        beams = len(input_ids) // len(self.keyword_ids)
+        progress, wanted = self._read(input_ids, beams)
+        missing, fresh = wanted & (progress.remaining > 0), (wanted & (progress.state == State.WRITTEN)).any(1)
+        scores = scores.clone()
+        scores[missing.any(1).nonzero(), self.closing] = -torch.inf
+        scores[fresh.nonzero(), self.spoiling] = -torch.inf
+        rows = missing.any(1).nonzero()[:, 0].tolist()
+        if rows:
+            left = self.end - input_ids.shape[1] - self.spare
+            slack = (left - (missing * self._repeat(self.pieces, beams)).sum(1)).tolist()
+            fits = scores.gather(1, progress.next_piece.clamp(min=0)) - scores.logsumexp(1, keepdim=True)
+            fits = fits.masked_fill(~missing, -torch.inf).tolist()
+            for row in rows:
+                text = (row // beams, *input_ids[row].tolist())
+                begun = (missing[row] & (progress.state[row] == State.BEGUN)).tolist()
+                word = self._choose(text, fits[row], begun, slack[row])
+                if word is not None:
+                    self._force(scores[row], int(progress.next_piece[row, word]), (word, *text))
+        return scores
+
+    def _choose(self, text: Text, fits: list[float], begun: list[bool], slack: int) -> int | None:
+        """The missing word whose next piece must be written now, if one must.
+
+        Args:
+            text: the row's number and all that it has read.
+            fits: log-probability of each word's next piece; ``-inf`` for words that are not missing.
+            begun: which of the words are under way.
+            slack: how many tokens may still be written before there is only room for what is missing.
+        """
+        best = self.best.get(text[:-1], [-torch.inf] * len(fits))
+        # only a word's first piece says how well it fits
+        tops = [top if under_way else max(top, fit) for top, fit, under_way in zip(best, fits, begun, strict=True)]
+        self.best[text] = tops
+        under_way = [n for n, is_begun in enumerate(begun) if is_begun]
+        if taken := [n for n in under_way if (n, *text) in self.taken]:
+            return taken[0]
+        if slack <= 0:
+            return max(under_way or range(len(fits)), key=fits.__getitem__)
+        looked = self.end - len(text) + 1 - self.spare < self.room[text[0]] * (1 - LOOK) + self.pieces[text[0]].sum()
+        better = [n for n, fit in enumerate(fits) if fit > best[n] > -torch.inf]
+        return max(better, key=fits.__getitem__) if better and looked and not under_way else None
+
+    def _force(self, scores: Tensor, token: int, key: Text) -> None:
+        """Leave one token, with the score that it had: to a beam search it is as improbable as it is."""
+        own = scores[token].clone().nan_to_num(neginf=0.0)
+        scores.fill_(-torch.inf)[token] = own
+        self.taken.add((*key, token))
+
+    @staticmethod
+    def _repeat(rows: Tensor, beams: int) -> Tensor:
+        return rows.repeat_interleave(beams, 0)
+
+    def _read(self, input_ids: Tensor, beams: int) -> tuple[Progress, Tensor]:
+        """The state of every keyword at the end of the text, ``[B, N]`` each, and which are asked for."""
+        keyword_ids, start = self._repeat(self.keyword_ids, beams), self._repeat(self.start, beams)
+        position = torch.arange(input_ids.shape[1], device=input_ids.device) - (start[:, None] - 1)
+        progress = read_each(input_ids, position, keyword_ids, self.continues)
+        return progress.map(lambda field: field[..., -1]), keyword_ids[:, :, INSIDE, 0] != NO_PIECE

@@ -1,0 +1,240 @@
+"""What came out? All trials of the experiment gathered into one file: the verdict, a figure for every system, and what
+has failed. Tables and pictures are made from that file and from nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from math import inf, sqrt
+from pathlib import Path
+from statistics import stdev
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from auxlib.data.assets import data_dir
+from auxlib.flops import ComputeLedger, break_even
+from auxlib.metrics import least_drift, machine, median, versions, wilson
+from auxlib.worlds.grammar import FULL_STOP
+from auxlib.worlds.story_lm import WELL_READ_LM, load_story_lm
+from experiments.baselines.beside import Beside
+from experiments.baselines.reading import Reading, write
+from experiments.claim.bench import Bench, Size, learn, lessons, the_world
+from experiments.claim.campaign import SEARCH_SEED, made_by
+from experiments.claim.judge import holds_keyword
+from experiments.claim.plan import SYSTEMS
+from experiments.claim.results import AGAIN, FACTORS, RESULTS, read_claim
+from experiments.claim.rule import Bar, Z, best, first_past, supported, verdict
+from experiments.runner import Record, require_probe, require_provenance
+
+POOLED = ("accuracy", "grammatical", "success", "slor", "drift", "distinct_2", "nll")
+EARLY_OF = ("auxiliary", "random_init")  # whose first losses a picture shows
+PROBE_TOLERANCE = 5e-4  # the probe is in float32 throughout, and processors agree to its fourth digit
+WRITTEN = 20_000  # sentences of the expert alone, for the base rates
+T_975 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # Student's t for so many seeds
+Frontier = tuple[Tensor, Tensor]
+
+
+def assemble(records: Sequence[Record], sentences: int) -> dict[str, Any]:
+    """The results: the verdict by seed, and for every system its pooled test figures or its error."""
+    main = [record for record in records if record["sentences"] == sentences]
+    done = {(record["system"], record["seed"]): record for record in main if "error" not in record}
+    seeds = sorted({record["seed"] for record in main})
+    verdicts = {str(seed): _of_seed(done.get(("scratch", seed)), done.get(("auxiliary", seed))) for seed in seeds}
+    bars = {seed: _bar(done["scratch", seed]["curve"]) for seed in seeds if ("scratch", seed) in done}
+    frontier = control_frontier()
+    planned = [name for name, spec in SYSTEMS.items() if min(seeds, default=0) < spec.seeds]
+    systems = {name: _of_system(name, [r for r in main if r["system"] == name], bars, frontier) for name in planned}
+    ratios = sorted((v for v in verdicts.values() if "factors" in v), key=lambda found: found["flops_ratio"])
+    return {
+        "supported": supported(list(verdicts.values())),
+        "seeds_passing": sum(found["passes"] for found in verdicts.values()),
+        "flops_ratio": _middle(found["flops_ratio"] for found in ratios),
+        "flops_ratio_to_best": _middle(found["flops_ratio_to_best"] for found in ratios),
+        # of the seed in the middle, for only one seed's factors make up its ratio
+        "factors": ratios[(len(ratios) - 1) // 2]["factors"] if ratios else dict.fromkeys(FACTORS),
+        "accuracy": {name: found.get("accuracy_interval") for name, found in systems.items()},
+        "slor": {name: found.get("slor_interval") for name, found in systems.items()},
+        "control_efficiency": {name: found.get("efficiency") for name, found in systems.items()},
+        "break_even": _tasks(systems),
+        "failed": {f"{r['system']}, seed {r['seed']}": r["error"] for r in records if "error" in r},
+        "sentences": sentences,
+        "verdicts": verdicts,
+        "systems": systems,
+        "frontier": [[a / 100, round(least_drift(a / 100, *frontier), 4)] for a in (5, *range(10, 100, 10), 95, 99)],
+        "machine": machine(),
+        "versions": versions(),
+    }
+
+
+def _of_seed(scratch: Record | None, ours: Record | None) -> dict[str, Any]:
+    """The rule's verdict, and where its factor came from."""
+    if scratch is None or ours is None:
+        return {"passes": False, "why": "a system failed"}
+    found = verdict(scratch["curve"], ours["curve"])
+    if "flops_ratio" not in found:
+        return found
+    theirs, mine = (
+        found[f"{name}_step"] * r["ledger"]["batch"] for name, r in (("scratch", scratch), ("auxiliary", ours))
+    )
+    uncached = ours["ledger"]["step_flops"] / ours["ledger"]["batch"] + ours["ledger"]["read_flops"]
+    factors = theirs / mine, found["scratch_flops"] / theirs / uncached, uncached * mine / found["auxiliary_flops"]
+    return found | {"sentences_read": [theirs, mine], "factors": dict(zip(FACTORS, factors, strict=True))}
+
+
+def _bar(scratch: Sequence[Mapping[str, Any]]) -> tuple[Bar, float]:
+    """The bar that training from scratch sets in one seed, and what it cost itself to get there, as the rule has it."""
+    top = best(scratch)
+    bar = Bar.of(top["dev"])
+    return bar, (first_past(scratch, bar) or top)["flops"]
+
+
+def _of_system(
+    name: str, records: Sequence[Record], bars: Mapping[int, tuple[Bar, float]], frontier: Frontier
+) -> dict[str, Any]:
+    """One system over its seeds, each at the checkpoint that its development figures chose."""
+    done = [record for record in records if "error" not in record]
+    broken = {"failed_seeds": [record["seed"] for record in records if "error" in record]}
+    if not done:
+        return {"label": SYSTEMS[name].label, **broken, "error": records[0]["error"] if records else "was not run"}
+    tops = [best(record["curve"]) for record in done]
+    ledger = done[0].get("ledger", {})
+    costs = {key: ledger.get(key, 0) for key in ("learning", "memory_bytes", "task_bytes")}
+    if ledger:
+        costs["rule_by_counter"] = round(ledger["step_flops"] / ledger["step_flops_counted"], 4)
+    judged = [(bars[record["seed"]], record["curve"]) for record in done if record["seed"] in bars]
+    there = [(theirs, (first_past(curve, bar) or {"flops": inf})["flops"]) for (bar, theirs), curve in judged]
+    return {
+        "label": SYSTEMS[name].label,
+        **_pooled([top["test"] for top in tops], frontier),
+        "by_seed": {
+            str(r["seed"]): [round(top["test"][key], 3) for key in ("accuracy", "slor")]
+            for r, top in zip(done, tops, strict=True)
+        },
+        "flops": _middle(top["flops"] for top in tops),
+        "flops_to_bar": _middle(mine for _, mine in there),
+        "fewer_to_bar": _middle(theirs / mine for theirs, mine in there if mine),
+        "train_seconds": _middle(top["train_seconds"] for top in tops),
+        **costs,
+        **{key: _middle(record[key] for record in done) for key in ("flops_per_written_token", "ms_per_written_token")},
+        "setting": done[0]["setting"],
+        **broken,
+    }
+
+
+def _pooled(tests: Sequence[Mapping[str, float]], frontier: Frontier) -> dict[str, Any]:
+    """Test figures over all samples of all seeds; and how much of the drift was needed.
+
+    95 % intervals are over seeds (Student's t), and never narrower than those over sentences.
+    """
+    n = sum(test["n"] for test in tests)
+    mean = {key: sum(test[key] for test in tests) / len(tests) for key in POOLED if key in tests[0]}
+    accuracy, slor = mean["accuracy"], mean["slor"]
+    spread, half = (_half_width([test[key] for test in tests]) for key in ("accuracy", "slor"))
+    low, high = wilson(round(accuracy * n), n)
+    low, high = max(0.0, min(low, accuracy - spread)), min(1.0, max(high, accuracy + spread))
+    half = max(half, Z * sqrt(sum(test["slor_se"] ** 2 for test in tests)) / len(tests))
+    drifted = mean["drift"] > 0.05  # below, both are noise
+    return {
+        **{key: round(value, 4) for key, value in mean.items()},
+        "accuracy_interval": [round(value, 4) for value in (accuracy, low, high)],
+        "slor_interval": [round(slor + shift, 4) for shift in (0.0, -half, half)],
+        "efficiency": round(least_drift(mean["accuracy"], *frontier) / mean["drift"], 4) if drifted else None,
+        "n": n,
+        "seeds": len(tests),
+    }
+
+
+def _half_width(values: Sequence[float]) -> float:
+    """Half of a mean's 95 % interval by Student's t; 0 for a single value, which says nothing of spread."""
+    return T_975[len(values)] * stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
+
+
+def control_frontier() -> Frontier:
+    """How often the expert says each keyword by chance, and how often each is asked for: ``[C]`` and ``[C]``."""
+    world, expert = the_world(), Beside(load_story_lm(WELL_READ_LM))
+    nothing = torch.zeros(WRITTEN, dtype=torch.long)
+    written, _ = write(expert, nothing, world.ids[FULL_STOP], torch.Generator().manual_seed(0))
+    shares = world.keyword_probs
+    asked = shares.nonzero()[:, 0]
+    rates = torch.stack([holds_keyword(written, word.expand(WRITTEN)).double().mean() for word in asked])
+    return rates.clamp(min=0.5 / WRITTEN), shares[asked]
+
+
+def _tasks(systems: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """After how many tasks pre-training has paid, by the cost to the bar; None where that is not known."""
+    costs = [systems[name].get("flops_to_bar") for name in ("scratch", "auxiliary")]
+    receipt = json.loads((data_dir() / "checkpoints" / WELL_READ_LM / "receipt.json").read_text(encoding="utf-8"))
+    tasks = inf if None in costs else break_even(receipt["training_flops"], *costs)
+    return None if tasks == inf else round(tasks, 1)
+
+
+def _middle(values: Iterable[float]) -> float | None:
+    """The median; None where there is none, or where it is never reached."""
+    kept = list(values)
+    middle = median(kept) if kept else inf
+    return None if middle == inf else round(middle, 4)
+
+
+def curves(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """What pictures need of every trial: its test figures over steps, sentences and operations, and its dial."""
+    kept = ("accuracy", "grammatical", "success", "slor", "drift")
+    return [
+        {
+            **{key: record[key] for key in ("system", "seed", "sentences", "setting")},
+            "batch": record.get("ledger", {}).get("batch", 0),
+            "curve": {
+                **{key: [point[key] for point in record["curve"]] for key in ("step", "flops", "train_seconds")},
+                **{key: [round(point["test"][key], 4) for point in record["curve"]] for key in kept},
+            },
+            "dial": [{key: round(point[key], 4) for key in ("weight", *kept)} for point in record["dial"]],
+            "early_losses": record.get("early_losses", []) if record["system"] in EARLY_OF else [],
+        }
+        for record in records
+        if "error" not in record
+    ]
+
+
+def differences(found: Mapping[str, Any], recorded: Mapping[str, Any], seed: int) -> list[str]:
+    """Where one seed, run again, came out otherwise than recorded, to the printed digits."""
+    lines = []
+    for name, system in found["systems"].items():
+        now, then = (all_.get("by_seed", {}).get(str(seed)) for all_ in (system, recorded["systems"][name]))
+        if now != then:
+            lines.append(f"{name}: accuracy and SLOR {now or system.get('error', 'missing')}, recorded {then}")
+    return lines
+
+
+def origin() -> dict[str, Any]:
+    """Return what results stand on: version, data and weights, and the behaviour of the code."""
+    return {"made_by": made_by(), "rehearsal": behaviour_probe()}
+
+
+def behaviour_probe() -> list[float]:
+    """Return what a rehearsal of a few seconds reaches, for the two systems that the rule compares.
+
+    For each: nats a token on development sentences after 20 steps, and millions of operations of a step.
+    """
+    bench, found = Bench(Size(train=640, dev=64, test=0), SEARCH_SEED, WELL_READ_LM), []
+    dev = Reading.before(*bench.dev), bench.dev[0]
+    for name in ("scratch", "auxiliary"):
+        spec = SYSTEMS[name]
+        torch.manual_seed(SEARCH_SEED)
+        system = spec.build(bench)
+        *_, (_, mean, _) = learn(system, lessons(bench, 2, 64, spec.cached), spec.settings[0]["rate"])
+        with torch.no_grad():
+            reached = mean.loss(*dev).item()
+        batch = next(lessons(bench, 1, 64, spec.cached))
+        ledger = ComputeLedger.of(system, lambda learner=system, batch=batch: learner.loss(*batch), 64)
+        found += [round(reached, 4), round(ledger.step_flops / 1e6, 4)]
+    return found
+
+
+def load_claim(root: Path) -> dict[str, Any] | None:
+    """The recorded results, or None before there are any; those of other code or data are refused."""
+    found = read_claim(root)
+    if found is not None:
+        require_provenance(found, made_by(), root / RESULTS, AGAIN)
+        require_probe(found["rehearsal"], behaviour_probe(), RESULTS, AGAIN, tolerance=PROBE_TOLERANCE)
+    return found

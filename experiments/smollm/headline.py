@@ -1,0 +1,187 @@
+"""Does the product keep its promise? The headline figures, measured once and written with their receipt.
+
+Test words are headwords of the test split: never a training condition. Sampling is fixed beforehand (nucleus 0.95,
+temperature 0.8, at most 24 tokens), λ = 1 is what was trained, and every sample counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from auxlib.frozen import fingerprint
+from auxlib.keywords import contains_keyword
+from auxlib.metrics import (
+    Slor,
+    distinct,
+    keyword_control,
+    machine,
+    mean_of,
+    median,
+    median_ratio,
+    paired_seconds,
+    peak_memory_mb,
+    repeats_keyword,
+    versions,
+    wilson,
+)
+from auxlib.modeling import AuxiliaryTunedLM
+from auxlib.plot import Picture, dial
+from auxlib.recipes import write_sentences
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+    from auxlib.keywords import Asked
+
+FRONTIER = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What was written for which word, and what the frozen model wrote when nobody asked it for anything."""
+
+    keywords: list[str]
+    steered: list[str]
+    unsteered: list[str]
+
+
+def held_out_words(corpus: DatasetDict, part: str = "test") -> list[str]:
+    """The headwords of a part in a fixed order, each once; none of them was ever a training condition."""
+    trained = {word.casefold() for row in corpus["train"]["keywords"] for word in row}
+    heads = dict.fromkeys(row["keywords"][0] for row in corpus[part] if row["has_headword"])
+    return [word for word in heads if word.casefold() not in trained]
+
+
+def draw_samples(
+    model: AuxiliaryTunedLM, words: Sequence[str], n: int, weight: float = 1.0, seed: int = 0, progress: bool = False
+) -> Samples:
+    """n steered samples, going round the words, and n of the frozen model alone."""
+    keywords = [words[i % len(words)] for i in range(n)]
+    steered = write_sentences(model, keywords, weight=weight, seed=seed, progress=progress)
+    unsteered = write_sentences(model, [None] * n, weight=0.0, seed=seed + 1, progress=progress)
+    return Samples(keywords, steered, unsteered)
+
+
+def score(samples: Samples, human: Sequence[str], slor: Slor, train_texts: Sequence[str] = ()) -> dict[str, Any]:
+    """Control, fluency beside the human sentences' and the frozen model's, diversity, repetition."""
+    control = keyword_control(samples.steered, samples.keywords, samples.unsteered)
+    repeated = sum(map(repeats_keyword, samples.steered, samples.keywords))
+    return {
+        "accuracy": round(control.accuracy, 4),
+        "accuracy_ci": [round(bound, 4) for bound in control.interval],
+        "stem_accuracy": round(control.stem_accuracy, 4),
+        "base_rate": round(control.base_rate, 4),
+        "slor": round(mean_of(slor(samples.steered)), 3),
+        "slor_human": round(mean_of(slor(human)), 3),
+        "slor_frozen": round(mean_of(slor(samples.unsteered)), 3),
+        "n_samples": control.n,
+        "distinct_2": round(distinct(samples.steered, 2), 3),
+        "distinct_2_human": round(distinct(human, 2), 3),
+        "keyword_twice": round(repeated / control.n, 4),
+        **_unread(samples, train_texts),
+    }
+
+
+def _unread(samples: Samples, train_texts: Sequence[str]) -> dict[str, Any]:
+    """Accuracy on the harder half: words that occur nowhere in the training texts, not even unasked for."""
+    read = {word.strip(".,;:!?'\"()").casefold() for text in train_texts for word in text.split()}
+    pairs = [
+        (text, word)
+        for text, word in zip(samples.steered, samples.keywords, strict=True)
+        if not read & {part.casefold() for part in word.split()}
+    ]
+    if not train_texts or not pairs:
+        return {}
+    hits = sum(contains_keyword(text, word) for text, word in pairs)
+    return {
+        "accuracy_unread": round(hits / len(pairs), 4),
+        "accuracy_unread_ci": [round(bound, 4) for bound in wilson(hits, len(pairs))],
+        "n_unread": len(pairs),
+    }
+
+
+def frontier(
+    model: AuxiliaryTunedLM, words: Sequence[str], slor: Slor, n: int = 200, seed: int = 0, progress: bool = False
+) -> list[dict[str, float]]:
+    """Accuracy and fluency over the dial λ, n samples a point on the same words: control is bought with fluency."""
+    keywords = [words[i % len(words)] for i in range(n)]
+    points = []
+    for weight in FRONTIER:
+        texts = write_sentences(model, keywords, weight=weight, seed=seed, progress=progress)
+        hits = sum(map(contains_keyword, texts, keywords))
+        points.append({"lambda": weight, "accuracy": hits / n, "slor": round(mean_of(slor(texts)), 3), "n": n})
+    return points
+
+
+def draw_frontier(points: Sequence[dict[str, float]]) -> Picture:
+    """The dial as a picture; its title says what was found."""
+    best = max(points, key=lambda point: point["slor"])
+    title = f"Accuracy rises with λ to {points[-1]['accuracy']:.2f}; SLOR is highest at λ = {best['lambda']:g}"
+    series = {"keyword accuracy": [p["accuracy"] for p in points], "SLOR (nats/token)": [p["slor"] for p in points]}
+    return dial([p["lambda"] for p in points], series, title)
+
+
+def writing(
+    model: AuxiliaryTunedLM, asked: Asked | None, rows: int, tokens: int, **options: Any
+) -> Callable[[], Tensor]:
+    """So many greedy rows of so many tokens each, ready to be timed: by the pair, or for None by the frozen model."""
+    inputs = model.inputs_for([asked] * rows)
+    options |= {"do_sample": False, "min_new_tokens": tokens, "max_new_tokens": tokens}
+    if asked is None:
+        inputs.pop("keyword_ids")
+        return lambda: model.expert.generate(**inputs, **options, pad_token_id=model.config.pad_token_id)
+    return lambda: model.generate(**inputs, **options)
+
+
+def decode_ratio(
+    model: AuxiliaryTunedLM, asked: Asked = "lantern", rows: int = 1, tokens: int = 32, rounds: int = 7
+) -> dict[str, Any]:
+    """Seconds per greedy text of the pair over those of the frozen model alone; cache on, runs in turn."""
+    frozen, pair = paired_seconds(*(writing(model, who, rows, tokens) for who in (None, asked)), rounds=rounds)
+    return {
+        "decode_ratio": round(median_ratio(pair, frozen), 3),
+        "ms_per_token_frozen": round(1000 * median(frozen) / tokens / rows, 1),
+        "ms_per_token_pair": round(1000 * median(pair) / tokens / rows, 1),
+    }
+
+
+def evaluate(
+    model: AuxiliaryTunedLM, corpus: DatasetDict, n: int = 1000, weight: float = 1.0, seed: int = 0
+) -> dict[str, Any]:
+    """All headline figures of one auxiliary, with machine, versions and seed beside them."""
+    before = fingerprint(model.expert)
+    start = perf_counter()
+    words = held_out_words(corpus)
+    samples = draw_samples(model, words, n, weight, seed, progress=True)
+    human = _human(corpus["test"])
+    slor = Slor(model.expert_info, corpus["train"]["text"])
+    figures = score(samples, human, slor, corpus["train"]["text"])
+    recipe = model.receipt.get("recipe", {})
+    return {
+        **figures,
+        "train_minutes": model.receipt.get("minutes", math.nan),
+        **decode_ratio(model),
+        "lambda": weight,
+        "distinct_words": len(words),
+        "frontier": frontier(model, words, slor, n=max(1, n // 5), seed=seed, progress=True),
+        "frozen_unchanged": before == fingerprint(model.expert) == model.expert_info.fingerprint,
+        "sampling": "nucleus 0.95, temperature 0.8, at most 24 tokens",
+        "judge": "the frozen expert itself, each sample alone in its context: not independent",
+        "evaluation_minutes": round((perf_counter() - start) / 60, 1),
+        "peak_memory_mb": round(peak_memory_mb()),
+        "seed": seed,
+        "recipe": recipe,
+        "machine": machine(),
+        "versions": versions(),
+        "examples": [list(pair) for pair in zip(samples.keywords, samples.steered, strict=True)][:40],
+    }
+
+
+def _human(test: Dataset) -> list[str]:
+    return [row["text"] for row in test if row["has_headword"]]

@@ -1,0 +1,99 @@
+"""Who takes part, and how is one of them tried? Everybody begins at the same body, and may use it as often."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from auxlib.classification.trainer import judged, labels_of, scores_of
+from auxlib.tartan.meta_weights import MetaWeights
+from auxlib.tartan.objectives import Labels, Objective, Rows, rows_batch
+from auxlib.tartan.trainer import Plan, Shared, Taught, train_together
+
+END = "end task"
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A task, and what else its body could be asked.
+
+    Attributes:
+        labelled, dev, test: rows of the end task.
+        count: of its labels.
+        width: D.
+        body: a body to begin with.
+        others: objectives by name, made for that name and a body.
+    """
+
+    labelled: Rows
+    dev: Rows
+    test: Rows
+    count: int
+    width: int
+    body: Callable[[], nn.Module]
+    others: Mapping[str, Callable[[str, nn.Module], Objective]]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to use the other objectives.
+
+    Attributes:
+        label: its name in tables.
+        others: which.
+        first: half of all passes are theirs alone, and the end task follows.
+        rule: how weights learn; None weighs all the same.
+    """
+
+    label: str
+    others: tuple[str, ...] = ()
+    first: bool = False
+    rule: str | None = None
+
+
+def teach(lab: Lab, arm: Arm, plan: Plan, meta_rate: float = 0.05) -> tuple[Shared, Taught]:
+    """Train a body as an arm would; the seed decides where it begins, and all batches."""
+    torch.manual_seed(plan.seed)
+    body = lab.body()
+    others = [lab.others[name](name, body) for name in arm.others]
+    end = Labels(END, lab.labelled, lab.width, lab.count)
+    if arm.first:
+        plan = replace(plan, passes=plan.passes // 2)
+        train_together(Shared(body, others), plan, progress=False)
+        others = []
+    # β only scales the exact rule: at this size, gradients as long as one and alike, it learns as fast as the other
+    meta = MetaWeights(1 + len(others), meta_rate, arm.rule, step=1 + len(others)) if arm.rule else None
+    shared = Shared(body, [end, *others])
+    return shared, train_together(shared, plan, lab.dev, meta, progress=False)
+
+
+def found_by(lab: Lab, shared: Shared) -> dict[str, float]:
+    """Figures on the test rows."""
+    return judged(scores_of(shared, lab.test, rows_batch), labels_of(lab.test))
+
+
+def try_arm(lab: Lab, arm: Arm, plan: Plan, meta_rate: float = 0.05) -> dict[str, Any]:
+    """What an arm says of the test rows, and how its weights went; plain numbers, for JSON."""
+    shared, taught = teach(lab, arm, plan, meta_rate)
+    every = max(1, len(taught.weights) // 50)
+    return found_by(lab, shared) | {
+        "dev": max(taught.dev), "step_seconds": taught.step_seconds, "trained_seconds": taught.seconds,
+        "weights": [[round(w, 4) for w in row] for row in taught.weights[::every].tolist()],
+        "ended": [round(w, 6) for w in taught.weights[-1].tolist()],
+        "cosines": [round(c, 4) for c in taught.cosines.mean(0).tolist()],
+    }  # fmt: skip
+
+
+def some_of_each(rows: Rows, each: int) -> tuple[Rows, Rows]:
+    """The first rows of every label, and all others."""
+    met: Counter[int] = Counter()
+    some, rest = [], []
+    for row in rows:
+        met[row["label"]] += 1
+        (some if met[row["label"]] <= each else rest).append(row)
+    return some, rest

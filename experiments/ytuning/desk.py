@@ -1,0 +1,132 @@
+"""What does one system find: the task's texts as it reads them, the module that is to learn, and what both cost?"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from auxlib.classification.encoders import cache_states, load_encoder
+from auxlib.classification.trainer import (
+    Collate,
+    Fitted,
+    Rows,
+    fit,
+    judged,
+    labels_of,
+    scores_of,
+    states_batch,
+    text_batch,
+)
+from auxlib.classification.ytuning import LOSSES
+from auxlib.collator import FeatureRows
+from auxlib.data.tasks import label_names
+from auxlib.flops import ComputeLedger, counted_by_torch
+from experiments.ytuning.systems import Setting, System
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+BATCH, LEAST_STEPS = 32, 45
+
+
+class TextRows(torch.utils.data.Dataset):
+    """Token ids and labels of texts that a system reads itself; sorted by length, as states are kept."""
+
+    def __init__(self, encoded: Sequence[Sequence[int]], labels: Sequence[int]) -> None:
+        order = sorted(range(len(encoded)), key=lambda row: len(encoded[row]))
+        self.encoded, self.labels = [encoded[row] for row in order], [labels[row] for row in order]
+        self.lengths = list(map(len, self.encoded))
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return {"token_ids": self.encoded[row], "label": self.labels[row]}
+
+
+class Desk:
+    """What one system finds."""
+
+    def __init__(self, system: System, setting: Setting, texts: DatasetDict, seed: int) -> None:
+        self.system, self.setting, self.texts, self.seed = system, setting, texts, seed
+        self.encoder = system.encoder(setting)
+        torch.manual_seed(seed)
+        device = self.encoder.model.device
+        self.module = system.build(self.encoder, label_names(texts["train"])).to(device)
+        self.collate: Collate = states_batch if system.cached else partial(text_batch, self.encoder)
+
+    def rows(self, part: str) -> Rows:
+        """A part of the task; states come from disk, or from the encoder if nobody has read that part yet."""
+        if self.system.cached:
+            return FeatureRows(cache_states(self.encoder, self.texts[part], progress=False), plain="label")
+        return TextRows(self.encoder.encode(self.texts[part][:]), list(self.texts[part]["label"]))
+
+    @cached_property
+    def train(self) -> Rows:
+        """What is learned from."""
+        return self.rows("train")
+
+    @property
+    def epochs(self) -> int:
+        """The system's; more where there are so few texts that its epochs would be only a few steps."""
+        return max(self.system.epochs, -(-LEAST_STEPS * BATCH // len(self.train)))
+
+    def learn(self) -> Fitted:
+        """Train with the setting; the weights are those of the epoch that is best on development texts."""
+        loss = LOSSES[self.setting.get("loss", "softmax")]
+        return fit(
+            self.module, self.train, self.rows("dev"), self.collate, self.epochs, BATCH, self.setting["rate"], loss,
+            self.seed, progress=False,
+        )  # fmt: skip
+
+    def judge(self) -> dict[str, float]:
+        """Figures on the test texts."""
+        return self._judge(self.rows("test"))
+
+    def noisy(self, noises: Sequence[float], texts: int) -> dict[str, float]:
+        """Accuracy on some of the test texts, by the strength of noise on the states that labels are matched with."""
+        rows = self.rows("test")
+        drawn = sorted(random.Random(0).sample(range(len(rows)), min(texts, len(rows))))
+        some = torch.utils.data.Subset(rows, drawn)
+        return {str(noise): self._judge(some, noise)["accuracy"] for noise in noises}
+
+    def _judge(self, rows: Rows, noise: float = 0.0) -> dict[str, float]:
+        return judged(scores_of(self.module, rows, self.collate, noise, self.seed), labels_of(rows))
+
+    def cost(self) -> dict[str, float]:
+        """Operations of a whole training and of telling one text; weights that learn, and memory while they do.
+
+        The middling batch is counted, and what it costs a token is what all cost: batches hold texts of one length.
+        """
+        train, tokens = self.train, sum(self.train.lengths)
+        order = sorted(range(len(train)), key=train.lengths.__getitem__)
+        rows = [train[row] for row in order[max(0, (len(order) - BATCH) // 2) :][:BATCH]]
+        batch = {name: value.to(self.encoder.model.device) for name, value in self.collate(rows).items()}
+        labels, module = batch.pop("labels"), self.module.train()
+        share = tokens / float(batch["mask"].sum())
+
+        def step() -> Tensor:
+            return F.cross_entropy(module(**batch), labels)
+
+        told = counted_by_torch(lambda: module(**batch))
+        stepped, ledger = counted_by_torch(lambda: step().backward()), ComputeLedger.of(module, step, BATCH)
+        module.zero_grad()
+        reading = self._reading(tokens) if self.system.cached else 0.0
+        return {
+            "train_flops": stepped * share * self.epochs, "read_flops": reading,
+            "told_flops": told / len(labels) + reading / len(train), "learning": ledger.learning,
+            "encoder": sum(weight.numel() for weight in load_encoder().model.parameters()),
+            "memory_bytes": ledger.memory_bytes,
+        }  # fmt: skip
+
+    def _reading(self, tokens: int) -> float:
+        """Operations of reading so many tokens once, counted on texts of the mean length."""
+        ids = torch.ones(8, round(tokens / len(self.train)), dtype=torch.long, device=self.encoder.model.device)
+        counted = counted_by_torch(lambda: self.encoder.read(ids, torch.ones_like(ids, dtype=torch.bool)))
+        return counted * tokens / ids.numel()

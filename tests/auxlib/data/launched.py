@@ -1,0 +1,87 @@
+"""A training as `torchrun` starts it: one process of several. It takes a file of settings, and leaves its losses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+
+from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel
+from auxlib.features import Frame, cache_features, choose_support, launched, token_groups
+from auxlib.frozen import load_expert
+from auxlib.keywords import word_continues
+from auxlib.training import FeatureCollator, FeatureLoss, train_auxiliary
+
+
+class Doomed(FeatureCollator):
+    """Dies without a word over its n-th batch."""
+
+    left = 0
+
+    def __call__(self, rows: Any) -> Any:
+        self.left -= 1
+        if not self.left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(rows)
+
+
+def prepare(job: dict[str, Any]) -> tuple[FeatureLoss, Dataset, FeatureCollator]:
+    """Everything that a training needs, as a user's script would make it."""
+    torch.set_num_threads(1)
+    expert = load_expert(job["expert"], dtype=torch.float32)
+    frame = Frame.of(expert, job["preamble"])
+    encoded = [frame.encode(expert, row["text"]) for row in job["rows"]]
+    vocabulary = expert.unembedding.shape[0]
+    support, continues = choose_support(encoded, vocabulary, 1), word_continues(expert.tokenizer, vocabulary)
+    features = cache_features(expert, Dataset.from_list(job["rows"]), frame, support, batch_tokens=30, progress=False)
+    torch.manual_seed(job["weights"])
+    config, groups = AuxiliaryConfig(width=16, heads=2), token_groups(encoded, continues, 1)
+    loss = FeatureLoss(AuxiliaryModel(config, expert.unembedding, groups, support), continues)
+    collator = Doomed(expert.tokenizer, frame.preamble_ids[-1], foreign=0.3)
+    collator.left = job["dies_at"]
+    return loss, features, collator
+
+
+def train(job: dict[str, Any]) -> list[float]:
+    """The loss of every step."""
+    settings = {"epochs": 3, "batch_size": 4, "learning_rate": 1e-2, "logging_steps": 1, "progress": False}
+    run = train_auxiliary(*prepare(job), output_dir=job["out"], resume=job["resume"], **settings)
+    return run.losses
+
+
+def shard(job: dict[str, Any]) -> list[list[float]]:
+    """Losses of some steps with all weights in every process, and with each in one of them only."""
+    from torch.distributed.fsdp import fully_shard
+
+    torch.distributed.init_process_group("gloo")
+    curves = []
+    for sharded in (False, True):
+        loss, features, collator = prepare(job)
+        if sharded:
+            for block in loss.auxiliary.blocks:
+                fully_shard(block)
+            fully_shard(loss)
+        optimiser = torch.optim.AdamW(loss.parameters(), 1e-2)
+        batch = collator([features.with_format("numpy")[i] for i in range(6)])
+        curves.append([])
+        for _ in range(4):
+            value = loss(**batch)["loss"]
+            value.backward()
+            optimiser.step(), optimiser.zero_grad()
+            curves[-1].append(float(value))
+        held = {type(weight.data).__name__ for weight in loss.parameters()}
+        assert held == ({"DTensor"} if sharded else {"Tensor"}), held
+    return curves
+
+
+if __name__ == "__main__":
+    job = json.loads(Path(sys.argv[1]).read_text())
+    found = {"train": train, "shard": shard}[job["do"]](job)
+    if launched()[0] == 0:
+        Path(sys.argv[1]).with_suffix(".found").write_text(json.dumps(found))

@@ -1,0 +1,149 @@
+"""What is asked of a shared body: words that were hidden and no others, texts without their neighbours' padding."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from auxlib.classification.encoders import mean_state
+from auxlib.collator import IGNORED
+from auxlib.errors import TrainingError
+from auxlib.tartan.objectives import (
+    Alike,
+    HiddenWords,
+    Labels,
+    MissingWords,
+    Objective,
+    hidden_batch,
+    texts_batch,
+)
+from auxlib.tartan.trainer import Shared
+from tests.auxlib.tartan.conftest import MASK, ROWS, TEXTS, WIDTH, WORDS, make_body
+
+CONTENT = torch.arange(WORDS + 1) >= 4
+CONTENT[MASK] = False
+
+ROUNDING = 1e-5
+
+
+def draw(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def every_kind(body: nn.Module) -> list[Objective]:
+    return [
+        Labels("labels", ROWS, WIDTH, 2),
+        Alike("alike", TEXTS),
+        HiddenWords("hidden", TEXTS, body.get_input_embeddings(), MASK, CONTENT, 0.5),
+        MissingWords("missing", TEXTS, WIDTH, MASK, CONTENT),
+    ]
+
+
+def test_only_what_may_be_hidden_is_and_the_targets_know_it() -> None:
+    plain = texts_batch(TEXTS)
+    batch = hidden_batch(TEXTS, MASK, CONTENT, 0.5, draw())
+    hidden = batch["targets"] != IGNORED
+    assert hidden.any()
+    assert not hidden[~CONTENT[plain["input_ids"]]].any()
+    assert not hidden[~plain["mask"]].any()
+    assert torch.equal(batch["targets"][hidden], plain["input_ids"][hidden])
+    assert (batch["input_ids"][hidden] == MASK).all()
+    assert torch.equal(batch["input_ids"][~hidden], plain["input_ids"][~hidden])
+
+
+def test_the_share_is_kept_and_a_batch_never_asks_for_nothing() -> None:
+    many = TEXTS * 200
+    can = (CONTENT[texts_batch(many)["input_ids"]] & texts_batch(many)["mask"]).sum()
+    hidden = (hidden_batch(many, MASK, CONTENT, 0.3, draw())["targets"] != IGNORED).sum()
+    assert abs(hidden / can - 0.3) < 0.03
+    assert (hidden_batch(TEXTS[:1], MASK, CONTENT, 0.0, draw())["targets"] != IGNORED).any()
+
+
+def test_of_ten_hidden_words_eight_are_masked_one_is_another_and_one_stays() -> None:
+    asked = HiddenWords("hidden", TEXTS, nn.Embedding(WORDS + 1, WIDTH), MASK, CONTENT, 1.0)
+    batch = asked.batch(TEXTS * 500, draw())
+    hidden = batch["targets"] != IGNORED
+    shown, true = batch["input_ids"][hidden], batch["targets"][hidden]
+    assert (shown == MASK).float().mean().item() == pytest.approx(0.8, abs=0.02)
+    chance = 0.1 / CONTENT.sum().item()  # that the random word is the right one
+    assert (shown == true).float().mean().item() == pytest.approx(0.1 + chance, abs=0.02)
+    assert CONTENT[shown[shown != MASK]].all()
+
+
+@pytest.mark.parametrize("kind", range(4))
+def test_an_objective_hangs_on_its_own_texts_and_on_no_padding(body: nn.Module, kind: int) -> None:
+    asked = every_kind(body.eval())[kind]
+    shared, batch = Shared(body, [asked]), asked.draw(6, draw())
+    loss = asked.loss(shared.states(batch), batch)
+    fill = {"targets": IGNORED, "input_ids": 7, "mask": False}
+    wider = {name: F.pad(value, (0, 3), value=fill[name]) if name in fill else value for name, value in batch.items()}
+    assert torch.allclose(asked.loss(shared.states(wider), wider), loss, atol=ROUNDING)
+    assert torch.equal(asked.draw(6, draw())["input_ids"], batch["input_ids"]), "the same draw, the same batch"
+    assert not torch.equal(asked.draw(6, draw(1))["input_ids"], batch["input_ids"])
+
+
+def test_hidden_words_by_hand(body: nn.Module) -> None:
+    asked = every_kind(body.eval())[2]
+    batch = asked.draw(5, draw())
+    states = Shared(body, [asked]).states(batch)
+    scores = asked.transform(states) @ body.get_input_embeddings().weight.T + asked.bias
+    by_hand = F.cross_entropy(scores.transpose(1, 2), batch["targets"], ignore_index=IGNORED)
+    assert torch.allclose(asked.loss(states, batch), by_hand, atol=ROUNDING)
+
+
+def test_missing_words_by_hand_and_wherever_they_stood(body: nn.Module) -> None:
+    asked = every_kind(body.eval())[3]
+    batch = asked.draw(5, draw())
+    states = torch.randn(*batch["input_ids"].shape, WIDTH)
+    total, count = 0.0, 0
+    for row, mask, targets in zip(states, batch["mask"], batch["targets"], strict=True):
+        told = asked.head(row[mask].mean(0)).log_softmax(-1)
+        for word in targets[targets != IGNORED].tolist():
+            total, count = total - told[word].item(), count + 1
+    assert asked.loss(states, batch).item() == pytest.approx(total / count, rel=1e-5)
+    turned = batch | {"targets": batch["targets"].flip(1)}
+    assert torch.allclose(asked.loss(states, turned), asked.loss(states, batch))
+
+
+def test_before_anything_is_learned_every_word_is_as_likely(body: nn.Module) -> None:
+    asked = every_kind(body)[3]
+    nn.init.zeros_(asked.head.weight), nn.init.zeros_(asked.head.bias)
+    batch = asked.draw(5, draw())
+    loss = asked.loss(torch.randn(*batch["input_ids"].shape, WIDTH), batch)
+    assert loss.item() == pytest.approx(math.log(WORDS + 1), rel=1e-5)
+
+
+def test_the_embeddings_learn_as_a_part_of_the_body_and_are_in_it_once(body: nn.Module) -> None:
+    asked = every_kind(body)[2]
+    names = [name for name, _ in Shared(body, [asked]).named_parameters(remove_duplicate=False)]
+    assert sum("word_embeddings" in name for name in names) == 1
+    assert not any(weight is body.get_input_embeddings().weight for weight in asked.parameters())
+
+
+def test_who_wants_all_alike_asks_for_less_of_what_tells_texts_apart() -> None:
+    """Nothing when they are alike already; and a step after its gradient brings them nearer to each other."""
+    batch, asked = texts_batch(TEXTS), Alike("alike", TEXTS, 0.5)
+    same = torch.ones(*batch["input_ids"].shape, WIDTH)
+    assert asked.loss(same, batch) == pytest.approx(0, abs=1e-9)
+    states = torch.randn(same.shape, generator=draw(3), requires_grad=True)
+    loss = asked.loss(states, batch)
+    assert loss.item() == pytest.approx(
+        0.5 * mean_state(states, batch["mask"]).var(0, correction=0).sum().item(), rel=1e-5
+    )
+    (gradient,) = torch.autograd.grad(loss, states)
+    assert asked.loss(states - gradient, batch) < loss
+    assert list(asked.parameters()) == []
+
+
+def test_no_text_is_refused() -> None:
+    with pytest.raises(TrainingError, match="objective 'reviews' has no text to learn from"):
+        MissingWords("reviews", [], WIDTH, MASK, CONTENT)
+
+
+def test_the_body_is_the_one_of_the_tests() -> None:
+    batch: dict[str, Tensor] = texts_batch(TEXTS)
+    assert Shared(make_body(), every_kind(make_body())).states(batch).shape == (*batch["input_ids"].shape, WIDTH)

@@ -1,0 +1,47 @@
+"""What do the notebooks say to a reader? Their prose, without code and without the keys behind numbers."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+from course.build import source_cells
+from course.config import Notebook, load_course
+
+ROOT = Path(__file__).resolve().parents[3]
+COURSE = load_course(ROOT)
+DOCS = ROOT / "docs"
+CODE = re.compile(r"```.*?```|`[^`]*`|<code>.*?</code>", re.DOTALL)
+
+
+def prose(row: Notebook) -> str:
+    """All markdown cells of a notebook's source; hints and header are not in it, since they come from elsewhere."""
+    return _prose(row.slug)
+
+
+@cache
+def _prose(slug: str) -> str:
+    texts = [cell.source for cell in source_cells(COURSE.source(slug)) if cell.cell_type == "markdown"]
+    return re.sub(r"<!--.*?-->", "", "\n\n".join(texts), flags=re.DOTALL)
+
+
+def formulas(text: str) -> list[str]:
+    """What stands between dollars, displayed or in a line."""
+    found = re.findall(r"\$\$(.+?)\$\$|\$([^$]+?)\$", CODE.sub("", text), flags=re.DOTALL)
+    return [shown or inline for shown, inline in found]
+
+
+def bold(text: str) -> list[str]:
+    """What stands between double asterisks, spaces made even."""
+    return [" ".join(found.split()) for found in re.findall(r"\*\*(.+?)\*\*", CODE.sub("", text), flags=re.DOTALL)]
+
+
+def page(name: str) -> str:
+    """A page of the documentation."""
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def notebooks_linked(text: str) -> list[str]:
+    """The slugs of the notebooks that a piece of a page links to, in order."""
+    return re.findall(r"\]\(\.\./notebooks/(\w+)\.ipynb\)", text)

@@ -1,0 +1,45 @@
+"""Is every planted wrong answer rejected with a message of its own? The kill rate of the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from course.classroom.planted import Planted, read_planted
+from course.exercises.exercise import Verdict
+
+ROOT = Path(__file__).parents[3]
+
+
+@cache
+def planted() -> tuple[Planted, ...]:
+    """All planted answers of this repository."""
+    return read_planted(ROOT)
+
+
+def examined() -> dict[Planted, Verdict]:
+    """Every planted answer with the verdict it receives."""
+    return {answer: answer.verdict() for answer in planted()}
+
+
+def survivors(verdicts: Mapping[Planted, Verdict]) -> dict[Planted, str]:
+    """The planted answers that were not rejected with a message of their own, and why not."""
+    return {answer: why for answer in verdicts if (why := _survives(answer, verdicts))}
+
+
+def kill_rate(verdicts: Mapping[Planted, Verdict] | None = None) -> tuple[int, int]:
+    """How many planted answers were rejected with a message of their own, and how many there are."""
+    verdicts = examined() if verdicts is None else verdicts
+    return len(verdicts) - len(survivors(verdicts)), len(verdicts)
+
+
+def _survives(answer: Planted, verdicts: Mapping[Planted, Verdict]) -> str | None:
+    verdict = verdicts[answer]
+    others = [other for other in verdicts if other.exercise == answer.exercise and other is not answer]
+    if verdict.passed or not verdict.attempted:
+        return "accepted" if verdict.passed else "taken for the stub"
+    if answer.says not in verdict.says:
+        return f'rejected with "{verdict.says}"'
+    twins = [other.misconception for other in others if answer.says in verdicts[other].says]
+    return f'its message is also that of "{twins[0]}"' if twins else None
