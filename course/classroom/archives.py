@@ -43,7 +43,7 @@ def student_files(course: Course, variant: int = 0) -> Files:
 
 def instructor_files(course: Course) -> Files:
     """The whole course, solutions and planted answers included, with the guide; and the students' archive in it."""
-    from course.classroom.mistakes import mistakes_page
+    from course.classroom.mistakes_page import mistakes_page
 
     kept = _tree(course.root, ["course", "experiments", "notebooks", "docs"])
     top = _set_up(course) | _tree(course.root, ["Makefile", "README.md", "CONTRIBUTING.md"])

@@ -1,53 +1,64 @@
-"""Which mistakes should a teacher expect? The planted answers as a page: the belief, the code, what the check says.
+"""Which wrong answers do people really give? ``notebooks/mistakes/NN_slug.py`` holds them, one cell each.
 
-The messages are the whole ones that a learner reads: each answer is judged when the page is made, in a second or two
-for all of them, so the page cannot lag behind the checks.
+``# %% 2.1 · misconception`` opens a cell, ``# says: …`` is a fragment of the message that this answer must receive and
+no other planted answer of the same exercise may. The first cell, ``# %% setup``, stands before each of them. The tests
+prove that every check rejects all of its own; a teacher reads them to know what will be handed in.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from html import escape
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from course.classroom.planted import Planted, read_planted
-from course.classroom.questions import questions
-from course.config import Course, Notebook, load_course
+from auxlib.errors import CourseError
+from course.build import source_cells
+from course.exercises.exercise import Answer, Verdict, load_exercise
 
-OPENING = """# Expected mistakes
-
-Wrong answers that people really give, exercise by exercise, each with the belief behind it, the code, and what the
-check says to it. The first of each exercise is the classic one. Every message belongs to one mistake only, so the
-message in a student's feedback tells which of these you are looking at.
-"""
+FOLDER = Path("notebooks") / "mistakes"
 
 
-def mistakes_page(root: Path) -> str:
-    """The page in Markdown, for the instructor: all notebooks in the order of the course."""
-    course, planted = load_course(root), defaultdict(list)
-    for answer in read_planted(root):
-        planted[answer.exercise].append(answer)
-    return "\n".join([OPENING, *(_notebook(course, row, planted) for row in course.notebooks if row.exercises)])
+@dataclass(frozen=True)
+class Planted:
+    """One wrong answer: the exercise's id, what its author believes, what the check must say, and the code."""
+
+    exercise: str
+    misconception: str
+    says: str
+    setup: str  # imports, and what several answers of a notebook share
+    code: str
+
+    @property
+    def source(self) -> str:
+        """One cell that runs by itself."""
+        return f"{self.setup}\n\n\n{self.code}\n"
+
+    def function(self) -> Answer:
+        """Run the code and return the function that bears the exercise's name."""
+        namespace: dict[str, object] = {}
+        exec(compile(self.source, f"<{self.exercise}>", "exec"), namespace)
+        return namespace[load_exercise(self.exercise).name]
+
+    def verdict(self) -> Verdict:
+        """What the check says to it."""
+        return load_exercise(self.exercise).judge(self.function())
 
 
-def _notebook(course: Course, row: Notebook, planted: dict[str, list[Planted]]) -> str:
-    parts = [f"## {row.number:02d} · {row.title}\n"]
-    asked = questions(course, row)
-    here = [answer for exercise in row.exercises for answer in planted[exercise.id]]
-    for setup in dict.fromkeys(answer.setup for answer in here):
-        parts.append(f"What stands before each of these answers:\n\n{_fenced(setup)}")
-    for exercise in row.exercises:
-        parts.append(f"### {exercise.id} · {asked[exercise.id].title}\n")
-        parts += map(_mistake, planted[exercise.id])
-    return "\n".join(parts)
+def read_planted(root: Path) -> tuple[Planted, ...]:
+    """All planted answers of a repository, by file and cell; an exercise's first one is the classic mistake."""
+    if not (paths := sorted((root / FOLDER).glob("[0-9]*.py"))):
+        raise CourseError(f"{root / FOLDER} holds no planted answers; run this in a clone of the repository.")
+    return tuple(answer for path in paths for answer in _read(path))
 
 
-def _mistake(answer: Planted) -> str:
-    """One mistake; the message stands in a block of its own, since it may hold any character."""
-    said = f"{answer.exercise}  ✗ {answer.verdict().says}"
-    belief = escape(answer.misconception[:1].upper() + answer.misconception[1:], quote=False)
-    return f"**{belief}**\n\n{_fenced(answer.code)}\n{_fenced(said, 'text')}"
-
-
-def _fenced(text: str, language: str = "python") -> str:
-    return f"```{language}\n{text.strip()}\n```\n"
+def _read(path: Path) -> Iterator[Planted]:
+    setup, *cells = source_cells(path)
+    if setup.metadata.get("title") != "setup":
+        raise CourseError(f"{path}: its first cell must be `# %% setup`.")
+    for cell in cells:
+        title = re.fullmatch(r"(\d+\.\d+) · (.+)", cell.metadata.get("title", ""))
+        says = re.match(r"# says: (.+)\n", cell.source)
+        if not (title and says):
+            raise CourseError(f"{path}: expected `# %% 2.1 · misconception`, then `# says: …`; found {cell.source!r}.")
+        yield Planted(title[1], title[2], says[1].strip(), setup.source, cell.source[says.end() :])

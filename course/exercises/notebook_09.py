@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils._pytree import tree_map_only
 
 from course.exercises.exercise import Answer, exercise, expect, expect_number
-from course.exercises.made_up import KINDS, ToyTraining, made_up_trace
+from course.exercises.synthetic_trace import KINDS, ToyTraining, made_up_trace
 from experiments.speed.roofline import Peak
 
 Event = Mapping[str, Any]

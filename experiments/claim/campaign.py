@@ -9,9 +9,9 @@ import torch
 
 from auxlib.data.assets import data_dir
 from auxlib.worlds.story_lm import SHIPPED_LM, WELL_READ_LM, load_story_lm
-from experiments.claim.bench import Size, the_world
 from experiments.claim.plan import SYSTEMS, Setting
 from experiments.claim.rule import best
+from experiments.claim.setup import Size, the_world
 from experiments.claim.trial import run_trial
 from experiments.runner import Provenance, Record, Trial, digest, provenance, run_trials
 

@@ -27,7 +27,7 @@ from experiments.baselines.beside import (
 from experiments.baselines.prefix import fine_tuned, from_scratch, lora, prompt_tuned, prompted
 from experiments.baselines.reading import System
 from experiments.baselines.story_auxiliary import StoryAuxiliary, StoryAuxiliaryConfig
-from experiments.claim.bench import Bench
+from experiments.claim.setup import Bench
 
 Setting = dict[str, float]
 

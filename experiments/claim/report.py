@@ -20,12 +20,12 @@ from auxlib.worlds.grammar import FULL_STOP
 from auxlib.worlds.story_lm import WELL_READ_LM, load_story_lm
 from experiments.baselines.beside import Beside
 from experiments.baselines.reading import Reading, write
-from experiments.claim.bench import Bench, Size, learn, lessons, the_world
 from experiments.claim.campaign import SEARCH_SEED, made_by
 from experiments.claim.judge import holds_keyword
 from experiments.claim.plan import SYSTEMS
 from experiments.claim.results import AGAIN, FACTORS, RESULTS, read_claim
 from experiments.claim.rule import Bar, Z, best, first_past, supported, verdict
+from experiments.claim.setup import Bench, Size, learn, lessons, the_world
 from experiments.runner import Record, require_probe, require_provenance
 
 POOLED = ("accuracy", "grammatical", "success", "slor", "drift", "distinct_2", "nll")

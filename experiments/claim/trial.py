@@ -13,8 +13,8 @@ from torch import Tensor
 from auxlib.flops import ComputeLedger, counted_by_torch, counting
 from auxlib.worlds.grammar import FULL_STOP
 from experiments.baselines.reading import Reading, System, write
-from experiments.claim.bench import Bench, learn, lessons, measure
 from experiments.claim.plan import SYSTEMS, Spec
+from experiments.claim.setup import Bench, learn, lessons, measure
 from experiments.runner import Trial
 
 EARLY = 200  # steps whose losses are kept

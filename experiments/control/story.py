@@ -21,7 +21,7 @@ from auxlib.worlds.storyland import Storyland
 from experiments.baselines.beside import Beside
 from experiments.baselines.reading import Memory, Reading, System, part_of
 from experiments.baselines.story_auxiliary import Gate, StoryAuxiliary
-from experiments.claim.bench import Bench
+from experiments.claim.setup import Bench
 from experiments.control.joint_conditions import Several
 
 

@@ -18,10 +18,10 @@ from auxlib.frozen import load_expert
 from auxlib.metrics import mean_of
 from auxlib.recipes import SHIPPED
 from experiments.runner import Provenance, Record, Trial, digest, provenance, run_trials
-from experiments.smollm.bench import Bench, Size
-from experiments.smollm.ours import Ours
+from experiments.smollm.auxiliary_system import Ours
+from experiments.smollm.fine_tuning import Told, all_weights, lora
 from experiments.smollm.prompt import Prompted, asked, instructed, shown, unasked
-from experiments.smollm.tune import Told, all_weights, lora
+from experiments.smollm.setup import Bench, Size
 
 WHOLE, SEEDS, SEARCH_SEED = Size(), (0, 1), 100
 SEARCHED = Size(train=250, questions=0)

@@ -8,9 +8,9 @@ from typing import Any
 
 from auxlib.metrics import machine, versions, wilson
 from experiments.runner import Record, require_probe, require_provenance
-from experiments.smollm.bench import Bench, Size
+from experiments.smollm.auxiliary_system import Ours
 from experiments.smollm.experiment import RIVALS, SEARCH_SEED, SEEDS, made_by
-from experiments.smollm.ours import Ours
+from experiments.smollm.setup import Bench, Size
 from experiments.smollm.table import AGAIN, RESULTS, read_rivals
 
 MEAN = (

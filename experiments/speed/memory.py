@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 from auxlib.features import Frame
 from auxlib.metrics import peak_memory_mb
 from auxlib.recipes import Recipe, material
-from experiments.smollm.tune import all_weights, lora
-from experiments.speed.peers import peer_trainer
+from experiments.smollm.fine_tuning import all_weights, lora
+from experiments.speed.baselines import peer_trainer
 from experiments.speed.train import SENTENCES, cached_epoch
 
 

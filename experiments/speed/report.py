@@ -12,9 +12,9 @@ from auxlib.metrics import machine, versions
 from experiments.speed.course import course_figures
 from experiments.speed.decode import decode_figures, prefix_figures
 from experiments.speed.memory import memory_figures
-from experiments.speed.reach import reach_figures
 from experiments.speed.storyland import storyland_figures
 from experiments.speed.table import RESULTS
+from experiments.speed.time_to_accuracy import reach_figures
 from experiments.speed.train import epoch_figures
 
 Figures = dict[str, Any]

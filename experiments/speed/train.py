@@ -11,8 +11,8 @@ from typing import Any
 
 from auxlib.metrics import median, median_ratio, paired_seconds
 from auxlib.recipes import Material, Recipe, material, train
-from experiments.smollm.tune import all_weights, lora
-from experiments.speed.peers import peer_trainer
+from experiments.smollm.fine_tuning import all_weights, lora
+from experiments.speed.baselines import peer_trainer
 
 SENTENCES = 480
 LORA_RATE, LORA_EPOCHS, FULL_RATE = 1e-3, 2, 1e-4  # of the comparison of the rivals

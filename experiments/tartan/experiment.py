@@ -13,8 +13,8 @@ from auxlib.data.assets import data_dir
 from auxlib.data.tasks import task_hash
 from auxlib.tartan.trainer import Plan
 from experiments.runner import Provenance, Record, digest, provenance, run_trials
-from experiments.tartan.lab import Arm, try_arm
 from experiments.tartan.real import LIKE, NEAR, OWN, real_lab
+from experiments.tartan.setup import Arm, try_arm
 from experiments.tartan.story import HARMFUL, NEUTRAL, USEFUL, story_lab
 
 ALL = (USEFUL, NEUTRAL, HARMFUL)

@@ -12,7 +12,7 @@ from torch import nn
 from auxlib.classification.encoders import Encoder, load_encoder
 from auxlib.data.tasks import label_names, load_task
 from auxlib.tartan.objectives import HiddenWords, Objective, Rows
-from experiments.tartan.lab import Lab, some_of_each
+from experiments.tartan.setup import Lab, some_of_each
 
 EACH, DEV, TEST, LENGTH = 20, 200, 1000, 32
 OWN, LIKE = "the task's own", "like them"

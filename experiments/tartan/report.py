@@ -27,7 +27,7 @@ from experiments.tartan.experiment import (
     TASKS,
     made_by,
 )
-from experiments.tartan.lab import END, Arm
+from experiments.tartan.setup import END, Arm
 from experiments.tartan.story import story_body
 from experiments.tartan.table import AGAIN, RESULTS, read_endtask
 

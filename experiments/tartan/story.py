@@ -19,7 +19,7 @@ from auxlib.tartan.objectives import Alike, MissingWords, Objective, Rows
 from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.rules import Rules
 from auxlib.worlds.storyland import Storyland
-from experiments.tartan.lab import Lab, some_of_each
+from experiments.tartan.setup import Lab, some_of_each
 
 WIDTH, UNLABELLED, DEV, TEST, STRENGTH = 64, 4000, 240, 1000, 0.4
 USEFUL, NEUTRAL, HARMFUL = "missing words", "words of anywhere", "all alike"

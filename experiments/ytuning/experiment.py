@@ -12,9 +12,9 @@ from pathlib import Path
 from auxlib.classification.encoders import load_encoder
 from auxlib.data.tasks import label_names, load_task, task_hash
 from experiments.runner import Provenance, Record, provenance, run_trials
-from experiments.ytuning.desk import Desk
+from experiments.ytuning.few_shot import few, unseen
+from experiments.ytuning.setup import Desk
 from experiments.ytuning.systems import BY_NAME, SYSTEMS
-from experiments.ytuning.uses import few, unseen
 
 TASKS = ("r8", "20ng", "vader-movie", "vader-amazon", "wordnet-definition")
 MOST = 1500  # texts to learn from: with all that there are, the whole takes more than an hour and a half

@@ -38,10 +38,10 @@ from experiments.baselines.beside import AuxiliaryTuned
 from experiments.baselines.prefix import fine_tuned, from_scratch
 from experiments.baselines.story_auxiliary import StoryAuxiliary
 from experiments.claim import rule
-from experiments.claim.bench import Bench, Size, learn, lessons, measure
 from experiments.claim.pictures import against_cost, data_efficiency, frontier, load_curves, tasks, turned
 from experiments.claim.plan import AUXILIARY, SYSTEMS
 from experiments.claim.report import load_claim
+from experiments.claim.setup import Bench, Size, learn, lessons, measure
 from experiments.claim.table import CONTROLS, MAIN, as_markdown, conclusion, rows, said
 
 print(f"profile: {PROFILE}")

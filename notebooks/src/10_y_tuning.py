@@ -40,10 +40,10 @@ from auxlib.data.tasks import label_names, load_task
 from auxlib.frozen import fingerprint
 from course.exercises import check, use
 from experiments.claim.table import as_markdown
-from experiments.ytuning.desk import Desk
+from experiments.ytuning.few_shot import UNSEEN, with_labels
+from experiments.ytuning.setup import Desk
 from experiments.ytuning.systems import LAST, MIDDLE, SYSTEMS
 from experiments.ytuning.table import accuracy_rows, asked_rows, read_labels, rows, use_rows
-from experiments.ytuning.uses import UNSEEN, with_labels
 
 print(f"profile: {PROFILE}")
 

@@ -40,7 +40,7 @@ from auxlib.worlds.rules import Rules
 from course.exercises import check, use
 from experiments.claim.table import as_markdown
 from experiments.tartan.experiment import ALL, ARMS, CROWD, NEUTRAL, USEFUL
-from experiments.tartan.lab import END, found_by, teach
+from experiments.tartan.setup import END, found_by, teach
 from experiments.tartan.story import GRAMMAR, places_of_words, story_lab, the_world
 from experiments.tartan.table import asked_rows, read_endtask, real_rows, story_rows, weight_rows
 

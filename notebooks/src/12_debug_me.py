@@ -33,7 +33,7 @@ from auxlib.frozen import fingerprint
 from auxlib.worlds.story_lm import lm_nll, load_story_lm
 from auxlib.worlds.storyland import Storyland
 from course.exercises import check, use
-from course.exercises.black_boxes import RUNS, Parts, inside, parts_of
+from course.exercises.buggy_runs import RUNS, Parts, inside, parts_of
 
 print(f"profile: {PROFILE}")
 

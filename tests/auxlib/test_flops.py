@@ -17,8 +17,8 @@ from experiments.baselines.beside import AuxiliaryTuned, Beside
 from experiments.baselines.prefix import Prefixed, from_scratch
 from experiments.baselines.reading import Reading, System, write
 from experiments.baselines.story_auxiliary import StoryAuxiliary
-from experiments.claim.bench import Bench, Size, lessons, the_world
 from experiments.claim.plan import SYSTEMS
+from experiments.claim.setup import Bench, Size, lessons, the_world
 
 LEARNERS = [name for name, spec in SYSTEMS.items() if spec.learns]
 FLOAT, BATCH = 4, 8

@@ -172,7 +172,7 @@ def test_a_variants_keyword_is_one_that_the_course_does_not_use() -> None:
 
 
 def test_the_instructors_archive_holds_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("course.classroom.mistakes.mistakes_page", lambda root: "# Expected mistakes")
+    monkeypatch.setattr("course.classroom.mistakes_page.mistakes_page", lambda root: "# Expected mistakes")
     files = instructor_files(COURSE)
     assert {f"notebooks/{SHEET}.ipynb", f"notebooks/src/{SHEET}.py", f"notebooks/mistakes/{SHEET}.py"} <= set(files)
     assert {"guide/mistakes.md", "student.zip", "README.md", "course/exercises/notebook_02.py"} <= set(files)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from course.classroom.planted import Planted, read_planted
+from course.classroom.mistakes import Planted, read_planted
 from course.exercises.exercise import Verdict
 
 ROOT = Path(__file__).parents[3]

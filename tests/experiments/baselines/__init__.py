@@ -10,8 +10,8 @@ from torch import Tensor
 from auxlib.worlds.grammar import FULL_STOP
 from auxlib.worlds.story_lm import WELL_READ_LM
 from experiments.baselines.reading import Reading, System
-from experiments.claim.bench import Bench, Size, the_world
 from experiments.claim.plan import SYSTEMS
+from experiments.claim.setup import Bench, Size, the_world
 
 TINY = Size(train=64, epochs=1, dev=20, test=16)
 STOP = the_world().ids[FULL_STOP]

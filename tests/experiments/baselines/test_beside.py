@@ -17,7 +17,7 @@ from auxlib.worlds.storyland import Storyland
 from experiments.baselines.beside import Beside, Forced, Pair, PrefixClassifier, Similar, Truth
 from experiments.baselines.prefix import from_scratch
 from experiments.baselines.reading import Reading, System, nats, write
-from experiments.claim.bench import the_world
+from experiments.claim.setup import the_world
 from tests.experiments.baselines import (
     STOP,
     asked,

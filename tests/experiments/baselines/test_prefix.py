@@ -9,8 +9,8 @@ from torch import Tensor
 from auxlib.frozen import Expert, fingerprint
 from experiments.baselines.prefix import Prefixed, fine_tuned, from_scratch, lora, prompt_tuned, prompted
 from experiments.baselines.reading import Reading
-from experiments.claim.bench import learn, lessons, the_world
 from experiments.claim.plan import SYSTEMS
+from experiments.claim.setup import learn, lessons, the_world
 from tests.experiments.baselines import asked, bench_beside, build, farthest, logits_of, stirred, what_is_read
 
 

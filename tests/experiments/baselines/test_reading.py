@@ -11,8 +11,8 @@ from torch import Tensor
 from auxlib.frozen import fingerprint
 from auxlib.worlds.automaton import BLANK
 from experiments.baselines.reading import LONGEST, Memory, Reading, System, nats, write
-from experiments.claim.bench import learn, lessons
 from experiments.claim.plan import SYSTEMS
+from experiments.claim.setup import learn, lessons
 from tests.experiments.baselines import (
     STOP,
     asked,

@@ -15,7 +15,7 @@ from auxlib.worlds.story_lm import load_story_lm
 from experiments.baselines.beside import Beside
 from experiments.baselines.reading import Reading
 from experiments.baselines.story_auxiliary import StoryAuxiliary, StoryAuxiliaryConfig
-from experiments.claim.bench import the_world
+from experiments.claim.setup import the_world
 
 SOURCE = Path(__file__).parents[3] / "notebooks" / "src" / "05_the_keyword_auxiliary.py"
 BUILT = {"already_seen", "Gate", "boost_keyword", "KeywordAuxiliary"}

@@ -13,9 +13,9 @@ import torch
 
 from auxlib.worlds.story_lm import load_story_lm
 from experiments.claim import campaign
-from experiments.claim.bench import Size, the_world
 from experiments.claim.campaign import SEARCH_SEED, SEEDS, WHOLE, chosen, comparisons, made_by, run_campaign, searches
 from experiments.claim.plan import SYSTEMS
+from experiments.claim.setup import Size, the_world
 from experiments.claim.trial import run_trial
 from experiments.runner import Trial
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.storyland import Storyland
-from experiments.claim.bench import the_world
 from experiments.claim.judge import StoryJudge, distinct_pairs, holds_keyword
+from experiments.claim.setup import the_world
 from tests.grammars import TEXTS, Listed, Words, close, grammar_of
 
 TINY = """

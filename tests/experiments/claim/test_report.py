@@ -20,10 +20,10 @@ from auxlib.flops import ComputeLedger
 from auxlib.metrics import least_drift, wilson
 from auxlib.worlds.story_lm import WELL_READ_LM
 from experiments.claim import report
-from experiments.claim.bench import Size
 from experiments.claim.plan import SYSTEMS
 from experiments.claim.report import assemble, curves, differences, load_claim
 from experiments.claim.results import AGAIN, CURVES, FACTORS, NEEDED, RESULTS, read_claim
+from experiments.claim.setup import Size
 from experiments.claim.trial import run_trial
 from experiments.runner import Record, Trial, provenance
 

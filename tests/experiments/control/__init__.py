@@ -15,7 +15,7 @@ from datasets import Dataset, DatasetDict
 from torch import Tensor
 
 from experiments.baselines.reading import Reading
-from experiments.claim.bench import the_world
+from experiments.claim.setup import the_world
 from experiments.control import real, storyland
 from experiments.control.joint_conditions import Several
 from experiments.control.story import draw_several

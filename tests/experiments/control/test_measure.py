@@ -17,7 +17,7 @@ from auxlib.product import kl_bin
 from auxlib.worlds.rules import Rules
 from experiments.baselines.beside import Beside
 from experiments.baselines.reading import Memory, Reading, System
-from experiments.claim.bench import the_world
+from experiments.claim.setup import the_world
 from experiments.control.joint_conditions import Several
 from experiments.control.measure import cheapest, composition_errors, kinds_of_words, measure, under_expert, under_truth
 from experiments.control.story import Myopic, TruthOfSeveral

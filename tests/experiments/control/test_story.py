@@ -12,8 +12,8 @@ from auxlib.worlds.story_lm import SHIPPED_LM, WELL_READ_LM
 from experiments.baselines.beside import AuxiliaryTuned, Beside
 from experiments.baselines.reading import Reading, System, nats, write
 from experiments.baselines.story_auxiliary import StoryAuxiliary
-from experiments.claim.bench import the_world
 from experiments.claim.plan import AUXILIARY
+from experiments.claim.setup import the_world
 from experiments.control.joint_conditions import Several
 from experiments.control.story import Myopic, ReadsAll, StoryTogether, SumOfSingles, Swapped, TruthOfSeveral
 from tests.experiments.baselines import STOP, bench_beside, farthest, logits_of, stirred

@@ -8,7 +8,7 @@ import torch
 from auxlib.worlds.automaton import BLANK
 from experiments.baselines.beside import Beside
 from experiments.baselines.reading import Reading
-from experiments.claim.bench import the_world
+from experiments.claim.setup import the_world
 from experiments.control.story import draw_several, lessons_about, lessons_of_several, seen_of
 from experiments.control.storyland import HOURS, Questions, Size
 from tests.experiments.baselines import bench_beside, farthest

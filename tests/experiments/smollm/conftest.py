@@ -10,7 +10,7 @@ from datasets import Dataset, DatasetDict
 
 from auxlib.frozen import Expert
 from experiments.smollm import bench as benches
-from experiments.smollm.bench import Bench, Size
+from experiments.smollm.setup import Bench, Size
 
 NOUNS = {
     "train": ["dog", "violin", "lantern", "coat", "street", "harbour"],

@@ -13,10 +13,10 @@ import torch
 from auxlib.frozen import fingerprint
 from auxlib.modeling import AuxiliaryTunedLM
 from experiments.smollm import ours
-from experiments.smollm.bench import Bench
-from experiments.smollm.ours import Ours, costs
+from experiments.smollm.auxiliary_system import Ours, costs
+from experiments.smollm.fine_tuning import BATCH, Told, all_weights, collate, lora
 from experiments.smollm.prompt import Prompted
-from experiments.smollm.tune import BATCH, Told, all_weights, collate, lora
+from experiments.smollm.setup import Bench
 from tests.conftest import PREAMBLE
 
 TWO_EPOCHS = {"rate": 3e-3, "epochs": 2}

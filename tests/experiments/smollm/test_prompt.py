@@ -10,9 +10,9 @@ import torch
 from auxlib.features import EXAMPLES_PREAMBLE
 from auxlib.frozen import Expert
 from auxlib.keywords import contains_keyword
-from experiments.smollm.bench import Bench
+from experiments.smollm.fine_tuning import Told
 from experiments.smollm.prompt import IGNORED, SHOWN, Prompted, asked, shown
-from experiments.smollm.tune import Told
+from experiments.smollm.setup import Bench
 
 WORDS = ["dog", "harbour", "lantern"]
 TEXTS = [[40, 41, 42, 7], [50, 7], [60, 61, 62, 63, 64, 7]]

@@ -14,12 +14,12 @@ from auxlib.errors import CourseError, ResultsMismatch
 from auxlib.metrics import wilson
 from experiments.runner import Record, Trial, provenance
 from experiments.smollm import experiment, report
-from experiments.smollm.bench import Bench
 from experiments.smollm.experiment import RIVALS, SEEDS, WHOLE, chosen, measure, run_experiment, run_trial
+from experiments.smollm.fine_tuning import Told
 from experiments.smollm.prompt import Prompted
 from experiments.smollm.report import assemble, load_rivals
+from experiments.smollm.setup import Bench
 from experiments.smollm.table import AGAIN, RESULTS, read_rivals, rows
-from experiments.smollm.tune import Told
 
 LEARNERS = {name for name, rival in RIVALS.items() if rival.settings}
 

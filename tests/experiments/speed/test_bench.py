@@ -18,11 +18,11 @@ from auxlib.features import Frame
 from auxlib.frozen import Expert, fingerprint
 from auxlib.modeling import AuxiliaryTunedLM
 from auxlib.recipes import Material, Recipe, material
-from experiments.smollm.tune import lora
+from experiments.smollm.fine_tuning import lora
 from experiments.speed import decode, reach, report, train
+from experiments.speed.baselines import peer_trainer
 from experiments.speed.memory import peak_of
-from experiments.speed.peers import peer_trainer
-from experiments.speed.reach import Watch
+from experiments.speed.time_to_accuracy import Watch
 from tests.conftest import KEYWORDS, PREAMBLE, SENTENCES
 
 

@@ -12,7 +12,7 @@ from auxlib.classification.encoders import Encoder
 from auxlib.tartan.trainer import Plan
 from experiments.tartan import experiment, lab, real, story
 from experiments.tartan.experiment import ARMS, CROWD, REAL, Attempt, chosen, comparisons, run_attempt, searches
-from experiments.tartan.lab import Arm, some_of_each, teach
+from experiments.tartan.setup import Arm, some_of_each, teach
 from tests.experiments.ytuning.conftest import rows as texts_of
 
 

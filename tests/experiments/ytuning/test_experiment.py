@@ -10,12 +10,12 @@ from datasets import DatasetDict
 
 from auxlib.data.tasks import label_names
 from experiments.ytuning import experiment
-from experiments.ytuning.desk import BATCH, Desk
 from experiments.ytuning.experiment import WITH_FEW, Attempt, chosen, run_attempt
+from experiments.ytuning.few_shot import UNSEEN, few, unseen, with_labels
 from experiments.ytuning.report import assemble
+from experiments.ytuning.setup import BATCH, Desk
 from experiments.ytuning.systems import BY_NAME, SYSTEMS
 from experiments.ytuning.table import asked_rows, rows, use_rows
-from experiments.ytuning.uses import UNSEEN, few, unseen, with_labels
 
 
 def test_the_search_chooses_by_development_texts_and_the_first_of_equals() -> None:
@@ -60,7 +60,7 @@ def test_few_texts_are_trained_for_more_epochs(
 ) -> None:
     desk = Desk(SYSTEMS["full"], SYSTEMS["full"].settings[0], texts, 0)
     assert desk.epochs == 3
-    monkeypatch.setattr("experiments.ytuning.desk.LEAST_STEPS", 30)
+    monkeypatch.setattr("experiments.ytuning.setup.LEAST_STEPS", 30)
     assert desk.epochs == -(-30 * BATCH // 42)
 
 
@@ -71,7 +71,7 @@ def test_few_means_as_many_of_each_label(texts: DatasetDict, monkeypatch: pytest
     assert sorted(found["test"]["text"]) == sorted(texts["test"]["text"])
     assert set(found["train"]["text"]) <= set(texts["train"]["text"])
     assert few(texts, 2, seed=1)["train"]["text"] == found["train"]["text"] != few(texts, 2, seed=2)["train"]["text"]
-    monkeypatch.setattr("experiments.ytuning.uses.JUDGED", 3)
+    monkeypatch.setattr("experiments.ytuning.few_shot.JUDGED", 3)
     assert few(texts, 2, seed=1)["test"]["text"] == few(texts, 2, seed=2)["test"]["text"] == found["test"]["text"][:3]
 
 

@@ -13,7 +13,7 @@ from auxlib.classification.encoders import Encoder, mean_state
 from auxlib.classification.trainer import scores_of, states_batch, text_batch
 from auxlib.classification.ytuning import LOSSES
 from experiments.ytuning import systems
-from experiments.ytuning.desk import Desk
+from experiments.ytuning.setup import Desk
 from experiments.ytuning.systems import BY_NAME, SYSTEMS, LinearProbe
 
 ALL = SYSTEMS | BY_NAME

@@ -13,7 +13,7 @@ from auxlib.classification.trainer import judged, labels_of, scores_of, states_b
 from auxlib.classification.ytuning import name_states
 from auxlib.collator import FeatureRows
 from auxlib.data.tasks import label_names
-from experiments.ytuning.desk import Desk
+from experiments.ytuning.setup import Desk
 from experiments.ytuning.systems import Setting, System
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from auxlib.features import Frame
 from auxlib.flops import ComputeLedger, counted_by_torch
 from auxlib.frozen import Expert
 from auxlib.keywords import choose_keyword
-from experiments.smollm.bench import Bench
 from experiments.smollm.prompt import Prompted
+from experiments.smollm.setup import Bench
 
 if TYPE_CHECKING:
     from datasets import Dataset

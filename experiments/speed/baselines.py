@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auxlib.features import Frame
+from experiments.smollm.fine_tuning import collate
 from experiments.smollm.prompt import Prompted
-from experiments.smollm.tune import collate
 
 if TYPE_CHECKING:
     from datasets import Dataset

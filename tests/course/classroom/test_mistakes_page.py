@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from auxlib.errors import CourseError
-from course.classroom.mistakes import mistakes_page
-from course.classroom.planted import FOLDER, Planted, read_planted
+from course.classroom.mistakes import FOLDER, Planted, read_planted
+from course.classroom.mistakes_page import mistakes_page
 from course.classroom.questions import questions
 from course.config import load_course
 from course.exercises.exercise import Verdict

@@ -14,8 +14,8 @@ from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.story_lm import SHIPPED_LM
 from experiments.baselines.beside import Beside
 from experiments.baselines.reading import Reading, System, write
-from experiments.claim.bench import RECENT, WARMUP, Bench, learn, lessons, measure
 from experiments.claim.plan import SYSTEMS
+from experiments.claim.setup import RECENT, WARMUP, Bench, learn, lessons, measure
 from tests.experiments.baselines import STOP, TINY, bench_beside, farthest, stirred, trained_a_little
 
 

@@ -14,8 +14,8 @@ from auxlib.keywords import Spelling
 from auxlib.modeling import AuxiliaryTunedLM
 from auxlib.recipes import Recipe, material, shipped, train, write_sentences
 from auxlib.training import FeatureCollator, FeatureLoss, mean_nll
-from experiments.smollm.bench import Bench
 from experiments.smollm.prompt import Prompted, ends, unasked
+from experiments.smollm.setup import Bench
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -23,9 +23,9 @@ from auxlib.frozen import Expert, load_expert
 from auxlib.keywords import contains_keyword
 from auxlib.modeling import AuxiliaryTunedLM
 from auxlib.recipes import Recipe, material, train, write_sentences
+from experiments.smollm.fine_tuning import lora
 from experiments.smollm.headline import held_out_words
-from experiments.smollm.tune import lora
-from experiments.speed.peers import peer_trainer
+from experiments.speed.baselines import peer_trainer
 from experiments.speed.train import LORA_EPOCHS, LORA_RATE, unread
 
 if TYPE_CHECKING:
