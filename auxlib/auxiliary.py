@@ -6,7 +6,7 @@ a shift in the expert's output space, one number for each of a few *groups* of t
 that would carry a word on), and a boost for the keyword's next needed piece.
 
 All three outputs start at zero, so the product starts as the frozen language model, exactly. The paper's own form (a
-separate trunk that reads the tokens itself and has its own head over the vocabulary) is `AuxiliaryConfig.as_in_paper`.
+separate trunk that reads the tokens itself and has its own head over the vocabulary) is `AuxiliaryConfig.paper`.
 
 Axes: ``B`` batch, ``T`` positions, ``d`` the auxiliary's width, ``D`` the expert's, ``N`` keywords of a text, ``K``
 pieces of a keyword.
@@ -14,6 +14,7 @@ pieces of a keyword.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,8 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auxlib.keywords import INSIDE, MAX_PIECES, NO_PIECE, Progress, State
-from auxlib.sparse_logits import Parts
+from auxlib.keywords import INSIDE, MAX_PIECES, NO_PIECE, KeywordProgress, KeywordState
+from auxlib.sparse_logits import SparseLogits
+
+JSON_NAMES = {"input_mode": "reads", "output_mode": "writes", "joint_keywords": "together"}
 
 
 @dataclass(frozen=True)
@@ -44,24 +47,36 @@ class AuxiliaryConfig:
     width: int = 256
     layers: int = 2
     heads: int = 4
-    reads: str = "hidden"
-    writes: str = "hidden"
+    input_mode: str = "hidden"
+    output_mode: str = "hidden"
     progress: bool = True
     copy_head: bool = True
     group_head: bool = True
-    together: bool = False
+    joint_keywords: bool = False
     zero_init: bool = True
     max_position: int = 48
 
     @classmethod
-    def as_in_paper(cls, **changes: Any) -> AuxiliaryConfig:
+    def paper(cls, **changes: Any) -> AuxiliaryConfig:
         """An independent network with its own input, own head and no hints: Zeldes et al. 2020, as far as is public."""
-        plain = {"reads": "tokens", "writes": "logits", "progress": False, "copy_head": False, "group_head": False}
+        plain = {
+            "input_mode": "tokens",
+            "output_mode": "logits",
+            "progress": False,
+            "copy_head": False,
+            "group_head": False,
+        }
         return cls(**{**plain, **changes})
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``json``."""
-        return asdict(self)
+        """Return the fields for JSON, under the names that checkpoints have had from the first."""
+        return {JSON_NAMES.get(name, name): value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> AuxiliaryConfig:
+        """Read what `as_dict` has written."""
+        fields = {name: field for field, name in JSON_NAMES.items()}
+        return cls(**{fields.get(name, name): value for name, value in stored.items()})
 
 
 # Adam moves a weight by about the learning rate a step; a veto is worth ten nats and should not take as many thousand.
@@ -132,25 +147,25 @@ class AuxiliaryModel(nn.Module):
         self.register_buffer("group_columns", columns, persistent=False)
         # one more column per group makes a group's boost part of the same product
         rows = torch.cat([unembedding.detach()[chosen], columns], 1)
-        self.register_buffer("support_rows", rows if config.writes == "hidden" else None, persistent=False)
+        self.register_buffer("support_rows", rows if config.output_mode == "hidden" else None, persistent=False)
         width = config.width
-        self.read = nn.Linear(expert_width, width) if config.reads == "hidden" else nn.Embedding(vocabulary, width)
+        self.read = nn.Linear(expert_width, width) if config.input_mode == "hidden" else nn.Embedding(vocabulary, width)
         self.read_piece = nn.Linear(expert_width, width)
         self.position = nn.Embedding(config.max_position, width)
         self.piece_position = nn.Embedding(MAX_PIECES, width)
         self.nothing = nn.Parameter(torch.zeros(width))  # what cross-attention finds when no keyword is given
         if config.progress:
-            self.state = nn.Embedding(len(State), width)
+            self.state = nn.Embedding(len(KeywordState), width)
             self.remaining = nn.Embedding(8, width)
             self.surprise = nn.Linear(1, width)
         self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.layers))
         self.norm = nn.RMSNorm(width)
-        self.shift = nn.Linear(width, expert_width, bias=False) if config.writes == "hidden" else None
-        self.head = None if config.writes == "hidden" else nn.Linear(width, len(columns), bias=False)
+        self.shift = nn.Linear(width, expert_width, bias=False) if config.output_mode == "hidden" else None
+        self.head = None if config.output_mode == "hidden" else nn.Linear(width, len(columns), bias=False)
         self.copy = nn.Linear(width, 2)  # a push, and how much of the expert's surprise at the needed piece to forget
-        self.copy_by_state = nn.Embedding(len(State), 2)
+        self.copy_by_state = nn.Embedding(len(KeywordState), 2)
         self.group = nn.Linear(width, groups.shape[1])
-        self.group_by_state = nn.Embedding(len(State), groups.shape[1])
+        self.group_by_state = nn.Embedding(len(KeywordState), groups.shape[1])
         self._initialise()
 
     def _initialise(self) -> None:
@@ -173,11 +188,11 @@ class AuxiliaryModel(nn.Module):
         log_z: Tensor,
         position: Tensor,
         keyword_ids: Tensor,
-        progress: Progress,
+        progress: KeywordProgress,
         mask: Tensor,
         cache: Any = None,
         first_slot: int = 0,
-    ) -> Parts:
+    ) -> SparseLogits:
         """Say something about the next token at each position.
 
         Args:
@@ -196,21 +211,21 @@ class AuxiliaryModel(nn.Module):
         rows = self.unembedding[progress.next_piece.clamp(min=0)].float()
         # -log of the frozen model's probability of the needed piece: would the word fit here?
         surprise = needed * (log_z[:, None, :, None] - (hidden.float().unsqueeze(1) * rows).sum(-1, keepdim=True))
-        present = _present(keyword_ids)
-        told = self._read_progress(progress, needed * self.read_piece(_unit(rows)), surprise) * present
-        x = self._read(token_ids, hidden, position) + told.sum(1)
+        present = _keyword_mask(keyword_ids)
+        keyword_state = self._read_progress(progress, needed * self.read_piece(_unit(rows)), surprise) * present
+        x = self._read(token_ids, hidden, position) + keyword_state.sum(1)
         memory, memory_mask = self._remember(keyword_ids)
         for slot, block in enumerate(self.blocks, first_slot):
             x = block(x, mask, memory, memory_mask, cache, slot)
         # what sets each keyword apart from the others; of one alone, nothing
-        apart = told - told.sum(1, keepdim=True) / present.sum(1, keepdim=True)
-        return self._write(self.norm(x), apart, progress, surprise, present)
+        centered_state = keyword_state - keyword_state.sum(1, keepdim=True) / present.sum(1, keepdim=True)
+        return self._write(self.norm(x), centered_state, progress, surprise, present)
 
     def _read(self, token_ids: Tensor, hidden: Tensor, position: Tensor) -> Tensor:
-        x = self.read(_unit(hidden)) if self.config.reads == "hidden" else self.read(token_ids)
+        x = self.read(_unit(hidden)) if self.config.input_mode == "hidden" else self.read(token_ids)
         return x + self.position(position.clamp(0, self.config.max_position - 1))
 
-    def _read_progress(self, progress: Progress, piece: Tensor, surprise: Tensor) -> Tensor:
+    def _read_progress(self, progress: KeywordProgress, piece: Tensor, surprise: Tensor) -> Tensor:
         if not self.config.progress:
             return torch.zeros_like(piece)
         return (
@@ -230,32 +245,34 @@ class AuxiliaryModel(nn.Module):
         there = F.pad(pieces != NO_PIECE, (1, 0), value=True)
         return memory, there[:, None, None]
 
-    def _write(self, x: Tensor, apart: Tensor, progress: Progress, surprise: Tensor, present: Tensor) -> Parts:
+    def _write(
+        self, x: Tensor, centered_state: Tensor, progress: KeywordProgress, surprise: Tensor, present: Tensor
+    ) -> SparseLogits:
         own_head = self.head is not None
         by_state = (self.group_by_state(progress.state) * present).sum(1)
         group = PUSH_GAIN * (self.group(x) + by_state) * self.config.group_head
-        parts = Parts(
+        parts = SparseLogits(
             shift=torch.cat([x if own_head else self.shift(x), group], -1),
             matrix=torch.cat([self.head.weight, self.group_columns], 1) if own_head else self.support_rows,
             support=self.support,
             in_unembedding=not own_head,
         )
         if self.config.copy_head:
-            copied = self.copy(x.unsqueeze(1) + apart) + self.copy_by_state(progress.state)
+            copied = self.copy(x.unsqueeze(1) + centered_state) + self.copy_by_state(progress.state)
             push, forget = copied.split(1, -1)
             boosts = (PUSH_GAIN * push + FORGET_GAIN * forget * surprise)[..., 0].transpose(1, 2)
-            parts.boost_ids, parts.boosts = _once(progress.next_piece.transpose(1, 2), boosts)
+            parts.boost_ids, parts.boosts = _merge_duplicate_boosts(progress.next_piece.transpose(1, 2), boosts)
         return parts
 
 
-def _present(keyword_ids: Tensor) -> Tensor:
+def _keyword_mask(keyword_ids: Tensor) -> Tensor:
     """Which keywords of ``[B, N, F, K]`` are asked for, ``[B, N, 1, 1]``; where none is, the first stands for that."""
     there = keyword_ids[:, :, INSIDE, 0] != NO_PIECE
     none = ~there.any(1, keepdim=True) & (torch.arange(there.shape[1], device=there.device) == 0)
     return (there | none).float()[..., None, None]
 
 
-def _once(ids: Tensor, boosts: Tensor) -> tuple[Tensor, Tensor]:
+def _merge_duplicate_boosts(ids: Tensor, boosts: Tensor) -> tuple[Tensor, Tensor]:
     """``[B, T, N]`` each: a token that several keywords need next is boosted by one of them, the strongest boost."""
     same = ids.unsqueeze(-1) == ids.unsqueeze(-2)
     strongest = boosts.unsqueeze(-2).masked_fill(~same, -torch.inf).amax(-1)

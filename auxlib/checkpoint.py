@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel
 from auxlib.errors import CheckpointError
-from auxlib.features import Frame
+from auxlib.features import TextTemplate
 from auxlib.frozen import Expert, load_expert, require_same_expert
 
 WEIGHTS, SETTINGS = "auxiliary.safetensors", "auxiliary.json"
@@ -24,7 +24,7 @@ NEEDED = ("auxiliary", "expert.fingerprint", "expert.reference", "frame.preamble
 
 
 @dataclass(frozen=True)
-class Kept:
+class AuxiliaryCheckpoint:
     """An auxiliary with all that it needs.
 
     Attributes:
@@ -34,7 +34,7 @@ class Kept:
 
     auxiliary: AuxiliaryModel
     expert: Expert
-    frame: Frame
+    template: TextTemplate
     receipt: dict[str, Any] = field(default_factory=dict)
 
     def save(self, folder: str | Path) -> None:
@@ -42,13 +42,13 @@ class Kept:
         settings = {
             "auxiliary": self.auxiliary.config.as_dict(),
             "expert": {"reference": self.expert.reference, "fingerprint": self.expert.fingerprint},
-            "frame": {"preamble_ids": list(self.frame.preamble_ids), "end_id": self.frame.end_id},
+            "frame": {"preamble_ids": list(self.template.preamble_ids), "end_id": self.template.end_id},
             "receipt": self.receipt,
         }
         write_files(folder, "auxiliary", self.auxiliary, settings)
 
     @classmethod
-    def load(cls, folder: str | Path, expert: Expert | None = None, swap: bool = False) -> Kept:
+    def load(cls, folder: str | Path, expert: Expert | None = None, swap: bool = False) -> AuxiliaryCheckpoint:
         """Read both files.
 
         Args:
@@ -67,9 +67,9 @@ class Kept:
             receipt = {"trained_beside": known, **receipt}
         else:
             require_same_expert(expert, known, f"the auxiliary in {folder}")
-        frame = Frame(tuple(settings["frame"]["preamble_ids"]), settings["frame"]["end_id"])
+        frame = TextTemplate(tuple(settings["frame"]["preamble_ids"]), settings["frame"]["end_id"])
         try:
-            config = AuxiliaryConfig(**settings["auxiliary"])
+            config = AuxiliaryConfig.from_dict(settings["auxiliary"])
             auxiliary = AuxiliaryModel(config, expert.unembedding, weights["groups"], weights.get("support"))
             auxiliary.load_state_dict(weights)
         except (RuntimeError, KeyError, TypeError) as error:

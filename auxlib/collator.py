@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-IGNORED = -100
+IGNORE_INDEX = -100
 NOTHING: Spelling = ((), ())
 
 
@@ -85,21 +85,27 @@ class FeatureCollator:
         self,
         tokenizer: PreTrainedTokenizerBase,
         opening_id: int,
-        drop: float = 0.1,
-        foreign: float = 0.0,
+        condition_dropout: float = 0.1,
+        negative_rate: float = 0.0,
         chooser: Chooser = choose_keyword,
         seed: int = 0,
-        most: int = 1,
-        spelled: bool = True,
+        max_keywords: int = 1,
+        must_appear: bool = True,
     ) -> None:
-        self.opening_id, self.drop, self.foreign, self.chooser = opening_id, drop, foreign, chooser
-        self.most, self.spelled = most, spelled
-        self.draw = random.Random(seed)
+        self.opening_id, self.condition_dropout, self.negative_rate, self.chooser = (
+            opening_id,
+            condition_dropout,
+            negative_rate,
+            chooser,
+        )
+        self.max_keywords, self.must_appear = max_keywords, must_appear
+        self.rng = random.Random(seed)
         self.tokenizer = tokenizer
         self.spellings: dict[str, Spelling | None] = {}  # None for what cannot be a keyword
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """``token_ids``, ``targets``, ``rest``, ``log_z`` ``[B, T]``; ``hidden [B, T, D]``; ``keyword_ids [B, F, K]``
+        """``token_ids``, ``targets``, ``log_mass_outside_support``, ``log_z``
+        ``[B, T]``; ``hidden [B, T, D]``; ``keyword_ids [B, F, K]``
         (``[B, N, F, K]`` if several are asked for); ``censored [B]``, True for rows asked for a foreign word."""
         keywords, censored = self._conditions(rows)
         texts = [np.asarray(row["token_ids"]) for row in rows]
@@ -107,9 +113,9 @@ class FeatureCollator:
         hidden = [np.asarray(row["hidden"]).reshape(len(text), -1) for row, text in zip(rows, texts, strict=True)]
         return {
             "token_ids": padded(read, np.int64, self.opening_id),
-            "targets": padded(texts, np.int64, IGNORED),
+            "targets": padded(texts, np.int64, IGNORE_INDEX),
             "hidden": padded(hidden),
-            "rest": padded([np.asarray(row["rest"]) for row in rows]),
+            "log_mass_outside_support": padded([np.asarray(row["log_mass_outside_support"]) for row in rows]),
             "log_z": padded([np.asarray(row["log_z"]) for row in rows]),
             "keyword_ids": self._stacked(keywords),
             "censored": torch.tensor(censored),
@@ -124,8 +130,8 @@ class FeatureCollator:
         keywords, censored = [], []
         for i, ids in enumerate(texts):
             other = own[i - 1][0]
-            swap = self.draw.random() < self.foreign and bool(other[INSIDE]) and not is_spelled_in(ids, other)
-            drop = not swap and self.draw.random() < self.drop
+            swap = self.rng.random() < self.negative_rate and bool(other[INSIDE]) and not is_spelled_in(ids, other)
+            drop = not swap and self.rng.random() < self.condition_dropout
             keywords.append([*own[i][1:], other] if swap else [NOTHING] if drop else own[i])
             censored.append(swap)
         return keywords, censored
@@ -133,18 +139,18 @@ class FeatureCollator:
     def _own(self, keywords: Sequence[str], ids: Sequence[int]) -> list[Spelling]:
         """The pieces of one or more of a row's own keywords; nothing when none of them is spelled out as pieces."""
         usable = [pair for word in keywords if (pair := self.spellings[word])]
-        spelled = [pair for pair in usable if is_spelled_in(ids, pair)] if self.spelled else usable
+        spelled = [pair for pair in usable if is_spelled_in(ids, pair)] if self.must_appear else usable
         chosen: list[Spelling] = []
-        for _ in range(self.draw.randint(1, self.most) if self.most > 1 else 1):
-            if (one := self.chooser([pair for pair in spelled if pair not in chosen], self.draw)) is not None:
+        for _ in range(self.rng.randint(1, self.max_keywords) if self.max_keywords > 1 else 1):
+            if (one := self.chooser([pair for pair in spelled if pair not in chosen], self.rng)) is not None:
                 chosen.append(one)
         return chosen or [NOTHING]
 
     def _stacked(self, keywords: Sequence[Sequence[Spelling]]) -> Tensor:
-        if self.most == 1:
+        if self.max_keywords == 1:
             return pad_keywords([row[0] for row in keywords])
-        filled = [pair for row in keywords for pair in [*row, *[NOTHING] * (self.most - len(row))]]
-        return pad_keywords(filled).unflatten(0, (len(keywords), self.most))
+        filled = [pair for row in keywords for pair in [*row, *[NOTHING] * (self.max_keywords - len(row))]]
+        return pad_keywords(filled).unflatten(0, (len(keywords), self.max_keywords))
 
 
 def padded(values: Sequence[np.ndarray], dtype: Any = None, fill: float = 0) -> Tensor:

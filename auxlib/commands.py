@@ -15,8 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from auxlib.data.assets import data_dir
+from auxlib.data.json_io import write_json_atomic
+
 if TYPE_CHECKING:
-    from auxlib.keywords import Asked
+    from auxlib.keywords import Keywords
     from auxlib.modeling import AuxiliaryTunedLM
     from auxlib.recipes import Recipe
 
@@ -100,7 +103,7 @@ def _needed_by_the_notebooks() -> list[str]:
     """Every asset that `notebooks/course.toml` names."""
     import tomllib
 
-    from auxlib.data.assets import ASSETS, data_dir
+    from auxlib.data.assets import ASSETS
 
     table = data_dir().parent / "notebooks" / "course.toml"
     if not table.is_file():  # an installed library, without the course
@@ -121,12 +124,14 @@ def generate_command(args: Namespace) -> int:
     from auxlib.keywords import check_keyword, contains_keyword
     from auxlib.modeling import AuxiliaryTunedLM
     from auxlib.product import as_weight
-    from auxlib.recipes import shipped, write_sentences
+    from auxlib.recipes import load_pretrained, write_sentences
 
     words = [check_keyword(word) for word in args.keywords]  # before seconds are spent on loading
     as_weight(args.weight, args.n)
     several = len(words) > 1
-    model = AuxiliaryTunedLM.from_pretrained(args.checkpoint) if args.checkpoint else shipped(several=several)
+    model = (
+        AuxiliaryTunedLM.from_pretrained(args.checkpoint) if args.checkpoint else load_pretrained(multi_keyword=several)
+    )
     options = {
         "weight": args.weight, "start": args.prompt, "guarantee": args.guarantee, "temperature": args.temperature,
         "top_p": args.top_p, "max_new_tokens": args.max_new_tokens,
@@ -152,7 +157,7 @@ def generate_command(args: Namespace) -> int:
     return 0
 
 
-def _streamed(model: AuxiliaryTunedLM, rows: Sequence[Asked], seed: int, options: Mapping[str, Any]) -> list[str]:
+def _streamed(model: AuxiliaryTunedLM, rows: Sequence[Keywords], seed: int, options: Mapping[str, Any]) -> list[str]:
     """One sentence after another, shown while it is written."""
     from transformers import TextStreamer
 
@@ -172,29 +177,26 @@ def train_command(args: Namespace) -> int:
         from auxlib.worlds.story_lm import train_shipped
 
         return train_shipped(args)
-    from auxlib.data.arrow_cache import launched
-    from auxlib.data.assets import data_dir
-    from auxlib.data.json_io import write_whole
-    from auxlib.recipes import SHIPPED_LENGTH, labelled, length_label, material, train
+    from auxlib.data.arrow_cache import rank_and_world_size
+    from auxlib.recipes import SHIPPED_LENGTH, labelled, length_label, prepare_data, train
 
-    stuff = material(recipe_for(args.profile, args.seed, args.what))
+    stuff = prepare_data(recipe_for(args.profile, args.seed, args.what))
     stuff = labelled(stuff, length_label) if args.what == SHIPPED_LENGTH else stuff
     print(f"{len(stuff.train)} sentences, support of {len(stuff.support)} tokens, expert {stuff.expert.fingerprint}")
     model, run = train(stuff, output_dir=f"build/training/{args.what}-{args.profile}")
-    if launched()[0]:
+    if rank_and_world_size()[0]:
         return 0  # of several processes one saves
     model.receipt["command"] = f"python -m auxlib train {args.what} --profile {args.profile} --seed {args.seed}"
     out = checkpoint_folder(args)
     model.save_pretrained(out)
     curve = {"steps": run.steps, "losses": run.losses, **model.receipt}
-    write_whole(data_dir() / "results" / args.profile / LOSSES[args.what], curve)
+    write_json_atomic(data_dir() / "results" / args.profile / LOSSES[args.what], curve)
     print(f"dev {run.dev_loss:.3f} nats/token after {run.minutes:.1f} minutes; saved in {out}")
     return 0
 
 
 def checkpoint_folder(args: Namespace) -> Path:
     """Return where a training's result goes: only a full one may replace what the course ships."""
-    from auxlib.data.assets import data_dir
 
     kept = data_dir() if args.profile == "full" else data_dir().parent / "build"
     return args.out or kept / "checkpoints" / args.what

@@ -18,40 +18,40 @@ from torch import Tensor
 
 from auxlib.auxiliary import AuxiliaryModel, text_mask
 from auxlib.errors import KeywordError, WeightError
-from auxlib.keywords import INSIDE, NO_PIECE, NO_TERM, read_each
+from auxlib.keywords import INSIDE, NO_PIECE, NO_TERM, batched_keyword_progress
 from auxlib.product import Weight, as_weight, as_weights
-from auxlib.sparse_logits import Parts
+from auxlib.sparse_logits import SparseLogits
 
 
 @dataclass(frozen=True)
-class Terms:
+class ConditionTerms:
     """Who speaks for which keyword, and how loud.
 
     Attributes:
         keyword_ids: ``[B, N, F, K]``.
         weight: ``[B, N]``, λ of each term; 0 where a row asks for fewer keywords than others.
-        speakers: N names.
+        auxiliaries: N names.
     """
 
     keyword_ids: Tensor
     weight: Tensor
-    speakers: tuple[str, ...]
+    auxiliaries: tuple[str, ...]
 
     @classmethod
     def of(
         cls,
         keyword_ids: Tensor | None,
         weight: Weight,
-        speakers: Sequence[str] | None,
+        auxiliaries: Sequence[str] | None,
         names: Sequence[str],
         like: Tensor,
-    ) -> Terms:
+    ) -> ConditionTerms:
         """What a caller said, completed.
 
         Args:
             keyword_ids: ``[B, F, K]``, ``[B, N, F, K]``, or None, which asks for nothing.
             weight: a number, ``[B]`` or ``[B, N]``.
-            speakers: None lets the first auxiliary speak for every keyword.
+            auxiliaries: None lets the first auxiliary speak for every keyword.
             names: of the auxiliaries that are there.
             like: ``[B, ...]`` on the device that is wanted.
 
@@ -64,23 +64,27 @@ class Terms:
             keyword_ids = torch.full((B, 1, 2, 1), NO_PIECE, device=like.device)
         keyword_ids = keyword_ids.unsqueeze(1) if keyword_ids.dim() == 3 else keyword_ids
         N = keyword_ids.shape[1]
-        speakers = tuple(speakers or names[:1] * N)
-        if len(speakers) != N or not set(speakers) <= set(names):
+        auxiliaries = tuple(auxiliaries or names[:1] * N)
+        if len(auxiliaries) != N or not set(auxiliaries) <= set(names):
             raise KeywordError(
-                f"got the speakers {list(speakers)} for {N} keywords a row; give one each, of {list(names)}."
+                f"got the auxiliaries {list(auxiliaries)} for {N} keywords a row; give one each, of {list(names)}."
             )
         absent = keyword_ids[..., 0, 0] == NO_TERM
         weights = as_weights(weight, B, N, like.device).masked_fill(absent, 0.0)
-        return cls(keyword_ids.clamp(min=NO_PIECE), weights, speakers)
+        return cls(keyword_ids.clamp(min=NO_PIECE), weights, auxiliaries)
 
-    def by(self, name: str) -> Terms | None:
+    def for_auxiliary(self, name: str) -> ConditionTerms | None:
         """The terms of one speaker, if it has any."""
-        chosen = [n for n, speaker in enumerate(self.speakers) if speaker == name]
-        return Terms(self.keyword_ids[:, chosen], self.weight[:, chosen], (name,) * len(chosen)) if chosen else None
+        chosen = [n for n, speaker in enumerate(self.auxiliaries) if speaker == name]
+        return (
+            ConditionTerms(self.keyword_ids[:, chosen], self.weight[:, chosen], (name,) * len(chosen))
+            if chosen
+            else None
+        )
 
 
 @dataclass(frozen=True)
-class Heard:
+class AuxiliaryInputs:
     """What every auxiliary can read.
 
     Attributes:
@@ -98,13 +102,13 @@ class Heard:
     position: Tensor
     cache: Any = None
 
-    def repeated(self, times: int) -> Heard:
+    def repeated(self, times: int) -> AuxiliaryInputs:
         """Every row so many times, one after the other."""
         fields = {name: value.repeat_interleave(times, 0) for name, value in vars(self).items() if name != "cache"}
-        return Heard(**fields, cache=None if self.cache is None else _SideBySide(self.cache, times))
+        return AuxiliaryInputs(**fields, cache=None if self.cache is None else MultiKeywordCache(self.cache, times))
 
 
-class _SideBySide:
+class MultiKeywordCache:
     """A cache for N readings of a row: they are kept as further heads of it, so that whoever reorders rows, as beam
     search does, reorders them all."""
 
@@ -128,37 +132,37 @@ class _SideBySide:
         return tuple(x.unflatten(1, (self.times, -1)).flatten(0, 1) for x in self.cache.update(*rows, slot))
 
 
-def speak(
+def auxiliary_logits(
     auxiliary: AuxiliaryModel,
-    terms: Terms,
-    heard: Heard,
+    terms: ConditionTerms,
+    inputs: AuxiliaryInputs,
     continues: Tensor,
     first_slot: int,
     schedule: Sequence[float] | None = None,
-) -> Parts:
+) -> SparseLogits:
     """What one auxiliary says about the new positions in all of its terms, weighted: parts of one sum.
 
     Args:
-        continues: ``[V]`` from ``word_continues``.
+        continues: ``[V]`` from ``continuation_mask``.
         first_slot: the layer number in the cache at which its layers begin.
         schedule: a factor for λ at each position of the text; the last one holds from there on.
     """
-    new, keyword_ids, read = heard.token_ids.shape[1], terms.keyword_ids, heard
-    progress = read_each(heard.context_ids, heard.position, keyword_ids, continues)
+    new, keyword_ids, read = inputs.token_ids.shape[1], terms.keyword_ids, inputs
+    progress = batched_keyword_progress(inputs.context_ids, inputs.position, keyword_ids, continues)
     progress = progress.map(lambda field: field[..., -new:])
-    weight = _one_weight(terms) if auxiliary.config.together else terms.weight
-    if not auxiliary.config.together:
-        read = heard.repeated(keyword_ids.shape[1])
+    weight = _one_weight(terms) if auxiliary.config.joint_keywords else terms.weight
+    if not auxiliary.config.joint_keywords:
+        read = inputs.repeated(keyword_ids.shape[1])
         keyword_ids, progress = keyword_ids.flatten(0, 1), progress.map(lambda field: field.flatten(0, 1))
     parts = auxiliary(
         read.token_ids, read.states, read.log_z, read.position[:, -new:], keyword_ids, progress,
         text_mask(read.position, new), read.cache, first_slot,
     )  # fmt: skip
-    weight = weight.unsqueeze(-1) * _factor(schedule, heard.position[:, -new:]).unsqueeze(1)
-    return _together(parts, weight) if auxiliary.config.together else _summed(parts, weight)
+    weight = weight.unsqueeze(-1) * _factor(schedule, inputs.position[:, -new:]).unsqueeze(1)
+    return _weighted(parts, weight) if auxiliary.config.joint_keywords else _summed(parts, weight)
 
 
-def _one_weight(terms: Terms) -> Tensor:
+def _one_weight(terms: ConditionTerms) -> Tensor:
     """λ of rows whose keywords are read together, ``[B, 1]``: that of every keyword that is asked for."""
     present = terms.keyword_ids[:, :, INSIDE, 0] != NO_PIECE
     present[:, 0] |= ~present.any(1)
@@ -178,15 +182,15 @@ def _factor(schedule: Sequence[float] | None, position: Tensor) -> Tensor:
     return factors[position.clamp(0, len(factors) - 1)]
 
 
-def _together(parts: Parts, weight: Tensor) -> Parts:
-    """Parts of one reading of all keywords, times ``weight [B, 1, T]``."""
+def _weighted(parts: SparseLogits, weight: Tensor) -> SparseLogits:
+    """SparseLogits of one reading of all keywords, times ``weight [B, 1, T]``."""
     weight = weight.squeeze(1).unsqueeze(-1)
     boosts = None if parts.boosts is None else parts.boosts * weight
     return replace(parts, shift=None if parts.shift is None else parts.shift * weight, boosts=boosts)
 
 
-def _summed(parts: Parts, weight: Tensor) -> Parts:
-    """Parts of N readings a row, ``[B N, T, ...]``, times ``weight [B, N, T]``, as one sum ``[B, T, ...]``."""
+def _summed(parts: SparseLogits, weight: Tensor) -> SparseLogits:
+    """SparseLogits of N readings a row, ``[B N, T, ...]``, times ``weight [B, N, T]``, as one sum ``[B, T, ...]``."""
     B, N = weight.shape[:2]
     weight = weight.unsqueeze(-1)
 
@@ -202,7 +206,7 @@ def _summed(parts: Parts, weight: Tensor) -> Parts:
     )
 
 
-def add(joint_logits: Tensor, parts: Parts, keep: int = 0) -> None:
+def add_logits(joint_logits: Tensor, parts: SparseLogits, keep: int = 0) -> None:
     """Add parts to logits ``[B, T, V]``, in place: those are fresh, and V numbers a row need no copy.
 
     ``keep`` is how many of the last positions the logits are about; 0 means all.

@@ -23,7 +23,7 @@ from transformers import LogitsProcessor
 
 from auxlib.errors import KeywordError
 from auxlib.features import CLOSING
-from auxlib.keywords import INSIDE, NO_PIECE, Progress, State, read_each
+from auxlib.keywords import INSIDE, NO_PIECE, KeywordProgress, KeywordState, batched_keyword_progress
 
 if TYPE_CHECKING:
     from auxlib.modeling import AuxiliaryTunedLM
@@ -32,14 +32,15 @@ Text: TypeAlias = tuple[int, ...]
 LOOK = 1 / 3  # about 1/e, the share of the places that is looked at before one is taken
 
 
-class Guarantee(LogitsProcessor):
+class KeywordConstraint(LogitsProcessor):
     """Every keyword of a row will have been written when its text is over.
 
     Args:
         keyword_ids: ``[B, F, K]`` or ``[B, N, F, K]`` from ``keyword_batch``.
-        continues: ``[V]`` from ``word_continues``.
+        continues: ``[V]`` from ``continuation_mask``.
         closing: ``[C]`` ids of the tokens that close a text.
-        spoiling: ``[V]`` from ``word_spoilers``, what must not stand right after a word; ``continues`` by default.
+        spoiling: ``[V]`` from ``boundary_unsafe_mask``, what must not stand right after a word; ``continues`` by
+            default.
         start: ``[B]``, how many tokens stand before each row's text, padding included.
         prompt: how many tokens stand in a row before the first new one.
         length: how many new ones there may be.
@@ -61,7 +62,7 @@ class Guarantee(LogitsProcessor):
         spoiling: Tensor | None = None,
     ) -> None:
         keyword_ids = keyword_ids.unsqueeze(1) if keyword_ids.dim() == 3 else keyword_ids
-        self.keyword_ids, self.continues, self.closing = keyword_ids.clamp(min=NO_PIECE), continues, closing
+        self.keyword_ids, self.continuation_mask, self.closing = keyword_ids.clamp(min=NO_PIECE), continues, closing
         self.spoiling = (continues if spoiling is None else spoiling).nonzero()[:, 0]
         self.start, self.end, self.spare = start, prompt + length, spare
         self.pieces = (self.keyword_ids != NO_PIECE).sum(-1).amax(-1)  # [B, N], in the longer spelling
@@ -76,20 +77,22 @@ class Guarantee(LogitsProcessor):
             )
 
     @classmethod
-    def beside(cls, model: AuxiliaryTunedLM, inputs: Mapping[str, Tensor], length: int, spare: int = 3) -> Guarantee:
+    def beside(
+        cls, model: AuxiliaryTunedLM, inputs: Mapping[str, Tensor], length: int, spare: int = 3
+    ) -> KeywordConstraint:
         """For ``model.generate(**inputs, max_new_tokens=length, logits_processor=[...])``."""
         mask = inputs["attention_mask"]
         closing = model.auxiliary.groups[:, CLOSING].clone()
-        closing[[model.frame.end_id, model.expert_info.end_of_text_id]] = True
-        start = mask.shape[1] - mask.sum(1) + len(model.frame.preamble_ids)
-        ids, spoiling = closing.nonzero()[:, 0], model.spoilers.to(closing.device) & ~closing
-        return cls(inputs["keyword_ids"], model.continues, ids, start, mask.shape[1], length, spare, spoiling)
+        closing[[model.template.end_id, model.expert_info.end_of_text_id]] = True
+        start = mask.shape[1] - mask.sum(1) + len(model.template.preamble_ids)
+        ids, spoiling = closing.nonzero()[:, 0], model.boundary_unsafe_mask.to(closing.device) & ~closing
+        return cls(inputs["keyword_ids"], model.continuation_mask, ids, start, mask.shape[1], length, spare, spoiling)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Change the logits ``[B, V]`` of the token after ``input_ids [B, L]``."""
         beams = len(input_ids) // len(self.keyword_ids)
         progress, wanted = self._read(input_ids, beams)
-        missing, fresh = wanted & (progress.remaining > 0), (wanted & (progress.state == State.WRITTEN)).any(1)
+        missing, fresh = wanted & (progress.remaining > 0), (wanted & (progress.state == KeywordState.COMPLETE)).any(1)
         scores = scores.clone()
         scores[missing.any(1).nonzero(), self.closing] = -torch.inf
         scores[fresh.nonzero(), self.spoiling] = -torch.inf
@@ -101,7 +104,7 @@ class Guarantee(LogitsProcessor):
             fits = fits.masked_fill(~missing, -torch.inf).tolist()
             for row in rows:
                 text = (row // beams, *input_ids[row].tolist())
-                begun = (missing[row] & (progress.state[row] == State.BEGUN)).tolist()
+                begun = (missing[row] & (progress.state[row] == KeywordState.PARTIAL)).tolist()
                 word = self._choose(text, fits[row], begun, slack[row])
                 if word is not None:
                     self._force(scores[row], int(progress.next_piece[row, word]), (word, *text))
@@ -139,9 +142,9 @@ class Guarantee(LogitsProcessor):
     def _repeat(rows: Tensor, beams: int) -> Tensor:
         return rows.repeat_interleave(beams, 0)
 
-    def _read(self, input_ids: Tensor, beams: int) -> tuple[Progress, Tensor]:
+    def _read(self, input_ids: Tensor, beams: int) -> tuple[KeywordProgress, Tensor]:
         """The state of every keyword at the end of the text, ``[B, N]`` each, and which are asked for."""
         keyword_ids, start = self._repeat(self.keyword_ids, beams), self._repeat(self.start, beams)
         position = torch.arange(input_ids.shape[1], device=input_ids.device) - (start[:, None] - 1)
-        progress = read_each(input_ids, position, keyword_ids, self.continues)
+        progress = batched_keyword_progress(input_ids, position, keyword_ids, self.continuation_mask)
         return progress.map(lambda field: field[..., -1]), keyword_ids[:, :, INSIDE, 0] != NO_PIECE

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from auxlib.data.arrow_cache import Batches, by_length, launched, table_once
+from auxlib.data.arrow_cache import Batches, by_length, load_or_build, rank_and_world_size
 from auxlib.data.assets import cache_dir
 from auxlib.errors import CorpusError
 from auxlib.frozen import Expert
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 CLOSING, CONTINUING = 0, 1  # the groups of token_groups
-AT_ONCE = 256  # rows of V logits
-LAYOUT = 3  # counts up when the columns or their precision change: no older cache is taken for a new one
+CHUNK_ROWS = 256  # rows of V logits
+CACHE_VERSION = 4  # counts up when the columns or their precision change: no older cache is taken for a new one
 # Shows the expert what is wanted: short, everyday example sentences, one a line. The sentences are ours.
 EXAMPLES_PREAMBLE = (
     "Example sentences:\n"
@@ -47,7 +47,7 @@ EXAMPLES_PREAMBLE = (
 
 
 @dataclass(frozen=True)
-class Frame:
+class TextTemplate:
     """How a text is laid out for the expert: ``preamble_ids + text ids + end_id``.
 
     ``preamble_ids`` is never empty: without a preamble it is the end-of-text mark, which also opens a text.
@@ -57,7 +57,7 @@ class Frame:
     end_id: int
 
     @classmethod
-    def of(cls, expert: Expert, preamble: str = EXAMPLES_PREAMBLE) -> Frame:
+    def of(cls, expert: Expert, preamble: str = EXAMPLES_PREAMBLE) -> TextTemplate:
         """Tokenise a preamble. One that ends in a line break makes the line break the end of every text."""
         opening = expert.end_of_text_id
         ids = expert.tokenizer(preamble, add_special_tokens=False)["input_ids"] if preamble else []
@@ -84,7 +84,7 @@ def token_groups(sequences: Sequence[Sequence[int]], continues: Tensor, at_least
 
     The first group closes a text: the end itself, and what stood right before it ``at_least`` times. A full stop that
     must not come yet then teaches what the line break after it would mean, which no gold text ever shows. The second
-    group carries a word on (``word_continues``).
+    group carries a word on (``continuation_mask``).
     """
     closing = torch.zeros_like(continues)
     counts = Counter(sequence[-2] for sequence in sequences if len(sequence) > 1)
@@ -96,7 +96,7 @@ def token_groups(sequences: Sequence[Sequence[int]], continues: Tensor, at_least
 def cache_features(
     expert: Expert,
     dataset: Dataset,
-    frame: Frame,
+    template: TextTemplate,
     support: Tensor | None = None,
     dtype: torch.dtype = torch.float16,
     batch_tokens: int = 1024,
@@ -113,8 +113,9 @@ def cache_features(
 
     Returns:
         A memory-mapped ``Dataset`` sorted by length with columns ``text``, ``keywords``, ``token_ids`` (the text and
-        its end, ``[T]``), ``hidden`` (``[T * D]``, the state that predicts each of those tokens), ``rest`` (``[T]``,
-        ``log Σ_{v∉S} exp(lm_logits_v)``, ``-inf`` for the whole vocabulary) and ``log_z`` (``[T]``, over all tokens).
+        its end, ``[T]``), ``hidden`` (``[T * D]``, the state that predicts each of those tokens),
+        ``log_mass_outside_support`` (``[T]``, ``log Σ_{v∉S} exp(lm_logits_v)``, ``-inf`` for the whole vocabulary)
+        and ``log_z`` (``[T]``, over all tokens).
 
     The folder's name is a hash of everything the numbers depend on, and it is read once (`once.py`).
     """
@@ -125,27 +126,29 @@ def cache_features(
 
     @cache
     def encoded() -> list[list[int]]:
-        return [frame.encode(expert, text) for text in dataset["text"]]
+        return [template.encode(expert, text) for text in dataset["text"]]
 
     columns = Features({
         "text": Value("string"),
         "keywords": List(Value("string")),
         "token_ids": List(Value("int32")),
         "hidden": List(Value(str(dtype).removeprefix("torch."))),
-        "rest": List(Value("float32")),
+        "log_mass_outside_support": List(Value("float32")),
         "log_z": List(Value("float32")),
     })  # fmt: skip
 
     def read(batches: Batches) -> Iterator[dict]:
-        return _feature_rows(expert, dataset, encoded(), batches, frame, support, dtype, progress)
+        return _feature_rows(expert, dataset, encoded(), batches, template, support, dtype, progress)
 
-    folder = cache_dir() / "features" / _cache_key(expert, dataset, frame, support, dtype)
-    return table_once(folder, columns, lambda: list(by_length(encoded(), batch_tokens)), read)
+    folder = cache_dir() / "features" / _cache_key(expert, dataset, template, support, dtype)
+    return load_or_build(folder, columns, lambda: list(by_length(encoded(), batch_tokens)), read)
 
 
-def _cache_key(expert: Expert, dataset: Dataset, frame: Frame, support: Tensor | None, dtype: torch.dtype) -> str:
+def _cache_key(
+    expert: Expert, dataset: Dataset, frame: TextTemplate, support: Tensor | None, dtype: torch.dtype
+) -> str:
     digest = hashlib.sha256(
-        json.dumps([LAYOUT, expert.fingerprint, asdict(frame), str(dtype), str(expert.model.dtype)]).encode()
+        json.dumps([CACHE_VERSION, expert.fingerprint, asdict(frame), str(dtype), str(expert.model.dtype)]).encode()
     )
     digest.update(b"all" if support is None else support.numpy().tobytes())
     for row in dataset.select_columns(["text", "keywords"]):
@@ -158,7 +161,7 @@ def _feature_rows(
     dataset: Dataset,
     encoded: Sequence[Sequence[int]],
     batches: Batches,
-    frame: Frame,
+    frame: TextTemplate,
     support: Tensor | None,
     dtype: torch.dtype,
     progress: bool,
@@ -167,7 +170,9 @@ def _feature_rows(
 
     source = dataset.select_columns(["text", "keywords"])
     prefix, total = read_preamble(expert, frame), sum(len(encoded[row]) for batch in batches for row in batch)
-    with tqdm(total=total, desc="frozen expert reads", unit="token", disable=not progress or launched()[0] > 0) as bar:
+    with tqdm(
+        total=total, desc="frozen expert reads", unit="token", disable=not progress or rank_and_world_size()[0] > 0
+    ) as bar:
         for batch in batches:
             ids = [encoded[row] for row in batch]
             hidden = read_texts(expert, prefix, ids, frame)
@@ -175,7 +180,7 @@ def _feature_rows(
             for i, (row, tokens) in enumerate(zip(batch, ids, strict=True)):
                 kept = hidden[i, : len(tokens)].to("cpu", dtype).flatten()
                 yield {**source[row], "token_ids": tokens, "hidden": kept.numpy(),
-                       "rest": rest[i, : len(tokens)].cpu().numpy(),
+                       "log_mass_outside_support": rest[i, : len(tokens)].cpu().numpy(),
                        "log_z": log_z[i, : len(tokens)].cpu().numpy()}  # fmt: skip
             bar.update(sum(map(len, ids)))
 
@@ -188,7 +193,7 @@ def normalisers(expert: Expert, hidden: Tensor, support: Tensor | None) -> tuple
     as the loss is: logits of 20 in bfloat16 are a tenth apart.
     """
     rest, log_z, matrix = [], [], expert.unembedding.float()
-    for rows in hidden.flatten(0, 1).split(AT_ONCE):
+    for rows in hidden.flatten(0, 1).split(CHUNK_ROWS):
         lm_logits = rows.float() @ matrix.T
         top = lm_logits.amax(-1)
         shares = lm_logits.sub_(top.unsqueeze(-1)).exp_()
@@ -200,15 +205,17 @@ def normalisers(expert: Expert, hidden: Tensor, support: Tensor | None) -> tuple
 
 
 @torch.inference_mode()
-def read_preamble(expert: Expert, frame: Frame) -> tuple[object, Tensor]:
+def read_preamble(expert: Expert, template: TextTemplate) -> tuple[object, Tensor]:
     """The expert's cache after the preamble and its last hidden state ``[1, 1, D]``: computed once for all texts."""
-    ids = torch.tensor([frame.preamble_ids], device=expert.model.device)
+    ids = torch.tensor([template.preamble_ids], device=expert.model.device)
     out = expert.model.base_model(ids, use_cache=True)
     return out.past_key_values, out.last_hidden_state[:, -1:]
 
 
 @torch.inference_mode()
-def read_texts(expert: Expert, prefix: tuple[object, Tensor], texts: Sequence[Sequence[int]], frame: Frame) -> Tensor:
+def read_texts(
+    expert: Expert, prefix: tuple[object, Tensor], texts: Sequence[Sequence[int]], template: TextTemplate
+) -> Tensor:
     """Final hidden states ``[B, T, D]``: position t holds the state that predicts the text's token t, end included."""
     cache, opening = prefix
     cache = copy.deepcopy(cache)
@@ -216,7 +223,7 @@ def read_texts(expert: Expert, prefix: tuple[object, Tensor], texts: Sequence[Se
     length = max(map(len, texts))
     if length == 1:
         return opening.expand(len(texts), -1, -1)
-    ids = torch.full((len(texts), length), frame.end_id, device=expert.model.device)
+    ids = torch.full((len(texts), length), template.end_id, device=expert.model.device)
     for row, tokens in enumerate(texts):
         ids[row, : len(tokens)] = torch.tensor(tokens)
     # the last column only closes the longest text; padding needs no mask, as it lies to the right of all that is kept

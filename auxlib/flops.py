@@ -24,7 +24,7 @@ FLOAT = 4  # bytes; everything here is trained in float32
 
 
 @dataclass
-class Tally:
+class FlopCounter:
     """Operations by the rule."""
 
     flops: int = 0
@@ -42,9 +42,9 @@ class Tally:
 
 
 @contextmanager
-def counting(module: nn.Module) -> Iterator[Tally]:
+def count_flops(module: nn.Module) -> Iterator[FlopCounter]:
     """Count by the rule what ``module`` does inside the block, the backward pass of its losses included."""
-    tally, hooks = Tally(), []
+    tally, hooks = FlopCounter(), []
     for part in module.modules():
         if isinstance(part, nn.Linear):
             hooks.append(part.register_forward_hook(tally.linear))
@@ -65,7 +65,7 @@ def counted_by_torch(work: Callable[[], Any]) -> int:
 
 
 @contextmanager
-def keeping(module: nn.Module) -> Iterator[dict[int, int]]:
+def saved_activation_bytes(module: nn.Module) -> Iterator[dict[int, int]]:
     """Bytes that the block keeps for its backward pass, by storage; the module's own weights are not among them."""
     own = {weight.untyped_storage().data_ptr() for weight in (*module.parameters(), *module.buffers())}
     kept: dict[int, int] = {}
@@ -106,7 +106,7 @@ class ComputeLedger:
         cls, module: nn.Module, step: Callable[[], Tensor], batch: int, read_flops: float = 0.0, cache_bytes: int = 0
     ) -> ComputeLedger:
         """Take the figures from one call of ``step``, which returns the loss of a batch."""
-        with counting(module) as tally, keeping(module) as kept:
+        with count_flops(module) as tally, saved_activation_bytes(module) as kept:
             step()
         # by storage: a frozen output matrix may be tied, and then is in memory once
         everything = sum({weight.data_ptr(): weight.numel() for weight in module.parameters()}.values())

@@ -26,7 +26,7 @@ from auxlib.errors import KeywordError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Asked: TypeAlias = str | Sequence[str | None] | None  # what one row is asked for
+Keywords: TypeAlias = str | Sequence[str | None] | None  # what one row is asked for
 Spelling: TypeAlias = tuple[Sequence[int], Sequence[int]]
 NO_PIECE = -1
 NO_TERM = -2  # fills up rows that are asked for fewer keywords than others: there nobody speaks
@@ -34,18 +34,18 @@ MAX_PIECES = 16
 INSIDE, AT_START = 0, 1
 
 
-class State(IntEnum):
+class KeywordState(IntEnum):
     """How far a text has come with its keyword."""
 
     NO_KEYWORD = 0
-    WANTED = 1  # nothing of it is written
-    BEGUN = 2  # some pieces are written, more are needed
-    WRITTEN = 3  # all pieces are written; a letter right after them would still spoil the word
+    NOT_STARTED = 1  # nothing of it is written
+    PARTIAL = 2  # some pieces are written, more are needed
+    COMPLETE = 3  # all pieces are written; a letter right after them would still spoil the word
     DONE = 4  # and the word has ended
 
 
 @dataclass(frozen=True)
-class Progress:
+class KeywordProgress:
     """The automaton's reading of a batch of prefixes, one entry per position.
 
     Attributes:
@@ -58,9 +58,9 @@ class Progress:
     next_piece: Tensor
     remaining: Tensor
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> Progress:
+    def map(self, change: Callable[[Tensor], Tensor]) -> KeywordProgress:
         """The same change to all three."""
-        return Progress(change(self.state), change(self.next_piece), change(self.remaining))
+        return KeywordProgress(change(self.state), change(self.next_piece), change(self.remaining))
 
 
 def check_keyword(keyword: str) -> str:
@@ -110,7 +110,7 @@ def _spell(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> list[tup
     return list(zip(ids[::2], ids[1::2], strict=True))
 
 
-def keyword_batch(tokenizer: PreTrainedTokenizerBase, keywords: Sequence[Asked]) -> Tensor:
+def keyword_batch(tokenizer: PreTrainedTokenizerBase, keywords: Sequence[Keywords]) -> Tensor:
     """Keywords as ``keyword_ids [B, F, K]``, padded with ``NO_PIECE``; None gives a row without a condition.
 
     Rows of several keywords give ``[B, N, F, K]``; those that have fewer than others are filled up with ``NO_TERM``.
@@ -137,14 +137,14 @@ def pad_keywords(encoded: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tens
     return torch.tensor(filled, dtype=torch.long).view(len(encoded), 2, width)
 
 
-def word_continues(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> Tensor:
+def continuation_mask(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> Tensor:
     """``[V]``, True for tokens that start with a letter or digit: written after a word, they make it another word."""
     return torch.tensor([first.isalnum() or first == "_" for first in _first_letters(tokenizer, vocabulary)])
 
 
-def word_spoilers(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> Tensor:
+def boundary_unsafe_mask(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> Tensor:
     """``[V]``, True for tokens that right after a word could make it another one, whatever follows: those of
-    ``word_continues``, those that write nothing, and single bytes, which may become a letter together."""
+    ``continuation_mask``, those that write nothing, and single bytes, which may become a letter together."""
     firsts = _first_letters(tokenizer, vocabulary)
     flags = torch.tensor([first.isalnum() or first in ("_", "\ufffd") for first in firsts])
     flags[tokenizer.all_special_ids] = True
@@ -159,7 +159,7 @@ def _first_letters(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> list[
     return [text[:1] for text in texts] + [""] * (vocabulary - len(tokens))
 
 
-def read_progress(token_ids: Tensor, position: Tensor, keyword_ids: Tensor, continues: Tensor) -> Progress:
+def keyword_progress(token_ids: Tensor, position: Tensor, keyword_ids: Tensor, continues: Tensor) -> KeywordProgress:
     """Run the keyword automaton over whole texts at once.
 
     Args:
@@ -167,7 +167,7 @@ def read_progress(token_ids: Tensor, position: Tensor, keyword_ids: Tensor, cont
         position: ``[B, T]``, 1 for the text's first token, 0 for the last token before it, negative further left
             (preamble, padding).
         keyword_ids: ``[B, F, K]`` from ``keyword_batch``.
-        continues: ``[V]`` from ``word_continues``.
+        continues: ``[V]`` from ``continuation_mask``.
 
     The state after k pieces is the longest prefix of the keyword that ends here, as in Knuth, Morris and Pratt: exact
     for keywords that repeat a piece. It is found for all positions together by comparing shifted copies of the text,
@@ -183,24 +183,26 @@ def read_progress(token_ids: Tensor, position: Tensor, keyword_ids: Tensor, cont
     progress = torch.where(written.unsqueeze(1), 0, begun)
     form = torch.where((progress[:, AT_START] > 0) | (position == 0), AT_START, INSIDE)
     count = progress.gather(1, form.unsqueeze(1)).squeeze(1)
-    state = torch.where(count > 0, State.BEGUN, State.WANTED)
-    state = torch.where(written, State.WRITTEN, state)
-    state = torch.where(done, State.DONE, state)
-    state = torch.where(wanted, state, State.NO_KEYWORD)
-    open_ = (state == State.WANTED) | (state == State.BEGUN)
+    state = torch.where(count > 0, KeywordState.PARTIAL, KeywordState.NOT_STARTED)
+    state = torch.where(written, KeywordState.COMPLETE, state)
+    state = torch.where(done, KeywordState.DONE, state)
+    state = torch.where(wanted, state, KeywordState.NO_KEYWORD)
+    open_ = (state == KeywordState.NOT_STARTED) | (state == KeywordState.PARTIAL)
     lengths = (keyword_ids != NO_PIECE).sum(-1)
     rows = torch.arange(len(token_ids), device=token_ids.device).unsqueeze(1)
     next_piece = torch.where(open_, keyword_ids[rows, form, count.clamp(max=keyword_ids.shape[-1] - 1)], NO_PIECE)
-    return Progress(state, next_piece, torch.where(open_, lengths[rows, form] - count, 0))
+    return KeywordProgress(state, next_piece, torch.where(open_, lengths[rows, form] - count, 0))
 
 
-def read_each(token_ids: Tensor, position: Tensor, keyword_ids: Tensor, continues: Tensor) -> Progress:
+def batched_keyword_progress(
+    token_ids: Tensor, position: Tensor, keyword_ids: Tensor, continues: Tensor
+) -> KeywordProgress:
     """The same for several keywords of each text: ``keyword_ids [B, N, F, K]`` give fields ``[B, N, T]``."""
     if keyword_ids.dim() == 3:
-        return read_progress(token_ids, position, keyword_ids, continues)
+        return keyword_progress(token_ids, position, keyword_ids, continues)
     N = keyword_ids.shape[1]
     ids, places = (x.repeat_interleave(N, 0) for x in (token_ids, position))
-    progress = read_progress(ids, places, keyword_ids.flatten(0, 1), continues)
+    progress = keyword_progress(ids, places, keyword_ids.flatten(0, 1), continues)
     return progress.map(lambda field: field.unflatten(0, (-1, N)))
 
 
@@ -227,14 +229,14 @@ Word = TypeVar("Word")  # a keyword, spelled out in pieces or not
 Chooser: TypeAlias = Callable[[Sequence[Spelling], random.Random], Spelling | None]
 
 
-def choose_keyword(keywords: Sequence[Word], draw: random.Random, headword: float = 0.5) -> Word | None:
+def choose_keyword(keywords: Sequence[Word], rng: random.Random, headword: float = 0.5) -> Word | None:
     """Pick the condition of one training sentence: its headword half of the time, else any of its content words.
 
     A sentence supports every word in it, so drawing anew in each epoch multiplies the conditions seen for free.
     """
     if not keywords:
         return None
-    return keywords[0] if draw.random() < headword else draw.choice(keywords)
+    return keywords[0] if rng.random() < headword else rng.choice(keywords)
 
 
 def is_spelled_in(token_ids: Sequence[int], spelling: Spelling) -> bool:

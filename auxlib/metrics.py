@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from auxlib.features import Frame, read_preamble, read_texts
+from auxlib.features import TextTemplate, read_preamble, read_texts
 from auxlib.frozen import Expert
 from auxlib.keywords import contains_keyword, contains_stem, count_keyword
 from auxlib.product import kl
@@ -78,7 +78,7 @@ class Slor:
     """
 
     def __init__(self, judge: Expert, reference: Sequence[str]) -> None:
-        self.judge, self.frame = judge, Frame((judge.end_of_text_id,), judge.end_of_text_id)
+        self.judge, self.frame = judge, TextTemplate((judge.end_of_text_id,), judge.end_of_text_id)
         counts: Counter[int] = Counter()
         for text in reference:
             counts.update(self._ids(text))
@@ -110,7 +110,7 @@ class Slor:
         return values
 
 
-def least_drift(success: float, base_rates: Tensor, shares: Tensor) -> float:
+def min_kl_for_success(success: float, base_rates: Tensor, shares: Tensor) -> float:
     """The least KL(q‖p) in nats at which any q can fulfil requests with rate ``success``: the frontier of control.
 
     Args:
@@ -118,8 +118,8 @@ def least_drift(success: float, base_rates: Tensor, shares: Tensor) -> float:
         base_rates: ``[C]``, how often p fulfils each request by chance.
         shares: ``[C]``, how often each is made.
 
-    One request costs at least ``kl_bin(success‖base rate)``; over many, the cheapest way raises all log-odds by one and
-    the same amount, which bisection finds (identity I21 of the course, with a Lagrange multiplier).
+    One request costs at least ``kl_bernoulli(success‖base rate)``; over many, the cheapest way raises all log-odds by
+    one and the same amount, which bisection finds (identity I21 of the course, with a Lagrange multiplier).
     """
     base_rates, shares = base_rates.double(), (shares / shares.sum()).double()
     odds = base_rates.logit()
@@ -131,7 +131,7 @@ def least_drift(success: float, base_rates: Tensor, shares: Tensor) -> float:
     return float(shares @ kl(reached, by_chance))
 
 
-def mean_of(values: Sequence[float]) -> float:
+def nanmean(values: Sequence[float]) -> float:
     """The mean of the values that exist (an empty sample has no SLOR, but does count as a miss in accuracy)."""
     real = [value for value in values if not math.isnan(value)]
     return sum(real) / len(real) if real else math.nan
@@ -196,7 +196,7 @@ def peak_memory_mb() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024
 
 
-def machine() -> dict[str, str | int]:
+def hardware_info() -> dict[str, str | int]:
     """Where a figure was measured, for the receipt beside it."""
     return {
         "cpu": _cpu_name(),
@@ -207,7 +207,7 @@ def machine() -> dict[str, str | int]:
     }
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """What a figure was measured with, for the receipt beside it; without a build's local mark (``+cpu``)."""
     packages = {name: version(name).partition("+")[0] for name in ("torch", "transformers")}
     return {"python": platform.python_version()} | packages

@@ -20,14 +20,14 @@ from transformers import DynamicCache, GenerationConfig, GenerationMixin, PreTra
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from auxlib.auxiliary import AuxiliaryModel
-from auxlib.checkpoint import Kept
-from auxlib.composition import Heard, Terms, add, speak
+from auxlib.checkpoint import AuxiliaryCheckpoint
+from auxlib.composition import AuxiliaryInputs, ConditionTerms, add_logits, auxiliary_logits
 from auxlib.errors import CheckpointError, ExpertMismatch, KeywordError
-from auxlib.features import Frame
+from auxlib.features import TextTemplate
 from auxlib.frozen import Expert
-from auxlib.keywords import NO_PIECE, Asked, keyword_batch, word_continues, word_spoilers
+from auxlib.keywords import NO_PIECE, Keywords, boundary_unsafe_mask, continuation_mask, keyword_batch
 from auxlib.product import nucleus
-from auxlib.sparse_logits import Parts
+from auxlib.sparse_logits import SparseLogits
 
 
 class AuxiliaryTunedConfig(PreTrainedConfig):
@@ -36,7 +36,7 @@ class AuxiliaryTunedConfig(PreTrainedConfig):
     model_type = "auxiliary_tuned"
 
     @classmethod
-    def of(cls, expert: Expert, frame: Frame) -> AuxiliaryTunedConfig:
+    def of(cls, expert: Expert, frame: TextTemplate) -> AuxiliaryTunedConfig:
         base = expert.model.config.get_text_config()
         return cls(
             vocab_size=base.vocab_size,
@@ -55,7 +55,7 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
 
     Args:
         expert: the frozen half; its weights are shared, never copied or saved.
-        auxiliary: the trained half, the first one. It speaks for every keyword unless ``speakers`` says otherwise.
+        auxiliary: the trained half, the first one. It speaks for every keyword unless ``auxiliaries`` says otherwise.
         frame: preamble and end of a text.
         name: the first auxiliary's; more are added by ``add``.
     """
@@ -65,15 +65,17 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
     _supports_sdpa = True
     accepts_loss_kwargs = False  # the loss is a mean: a trainer that accumulates must divide by its number of steps
 
-    def __init__(self, expert: Expert, auxiliary: AuxiliaryModel, frame: Frame, name: str = "keyword") -> None:
-        super().__init__(AuxiliaryTunedConfig.of(expert, frame))
-        self.expert_info, self.frame = expert, frame
+    def __init__(
+        self, expert: Expert, auxiliary: AuxiliaryModel, template: TextTemplate, name: str = "keyword"
+    ) -> None:
+        super().__init__(AuxiliaryTunedConfig.of(expert, template))
+        self.expert_info, self.template = expert, template
         self.expert, self.auxiliaries = expert.model, nn.ModuleDict()
         self.add(name, auxiliary)
-        continues = word_continues(expert.tokenizer, expert.unembedding.shape[0])
-        self.register_buffer("continues", continues.to(expert.model.device), persistent=False)
+        continues = continuation_mask(expert.tokenizer, expert.unembedding.shape[0])
+        self.register_buffer("continuation_mask", continues.to(expert.model.device), persistent=False)
         self.generation_config = GenerationConfig(
-            eos_token_id=frame.end_id, pad_token_id=expert.end_of_text_id, bos_token_id=frame.preamble_ids[0]
+            eos_token_id=template.end_id, pad_token_id=expert.end_of_text_id, bos_token_id=template.preamble_ids[0]
         )
         self.receipts: dict[str, dict[str, Any]] = {}
 
@@ -91,18 +93,18 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
         """Put one more auxiliary beside the expert, which the others do not notice.
 
         Args:
-            name: by which ``speakers`` calls it.
+            name: by which ``auxiliaries`` calls it.
             auxiliary: the model itself, or the folder it was saved in.
 
         Raises:
-            CheckpointError: the name is taken, or cannot be one; or as in `Kept.load`.
+            CheckpointError: the name is taken, or cannot be one; or as in `AuxiliaryCheckpoint.load`.
             ExpertMismatch: it was trained beside another expert, or for texts in another frame.
         """
         if not name.isidentifier() or hasattr(self.auxiliaries, name) or name in self.auxiliaries:
             raise CheckpointError(f"{name!r} is no new name for an auxiliary; there are {list(self.auxiliaries)}.")
         if not isinstance(auxiliary, AuxiliaryModel):
-            kept = Kept.load(auxiliary, self.expert_info)
-            if kept.frame != self.frame:
+            kept = AuxiliaryCheckpoint.load(auxiliary, self.expert_info)
+            if kept.template != self.template:
                 raise ExpertMismatch(f"the auxiliary in {auxiliary} was trained for texts after another preamble.")
             auxiliary, self.receipts[name] = kept.auxiliary, kept.receipt
         if not torch.equal(auxiliary.unembedding, self.expert_info.unembedding.to(auxiliary.unembedding)):
@@ -118,9 +120,9 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
         self.receipts.pop(name, None)
 
     @cached_property
-    def spoilers(self) -> Tensor:
-        """``[V]`` from ``word_spoilers``, on the CPU."""
-        return word_spoilers(self.expert_info.tokenizer, len(self.continues))
+    def boundary_unsafe_mask(self) -> Tensor:
+        """``[V]`` from ``boundary_unsafe_mask``, on the CPU."""
+        return boundary_unsafe_mask(self.expert_info.tokenizer, len(self.continuation_mask))
 
     def train(self, mode: bool = True) -> AuxiliaryTunedLM:
         """Switch the auxiliary's mode; the expert never leaves eval, or its dropout would make it another model."""
@@ -131,7 +133,7 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
     def generate(
         self, *args: Any, weight: float | Tensor = 1.0, schedule: Sequence[float] | None = None, **kwargs: Any
     ) -> Any:
-        """As in `transformers`, with what ``forward`` takes: ``keyword_ids``, ``weight``, ``speakers`` and the rest.
+        """As in `transformers`, with what ``forward`` takes: ``keyword_ids``, ``weight``, ``auxiliaries`` and the rest.
 
         Order of operations: the sum over all auxiliaries, then logits processors (a guarantee is one), then
         temperature, then top-k and top-p. Any other order gives another distribution (identity I9 of the course).
@@ -144,7 +146,7 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
         return super().generate(*args, **kwargs)
 
     @torch.inference_mode()
-    def read_preamble(self, rows: int, terms: int = 1, speakers: Sequence[str] | None = None) -> DynamicCache:
+    def read_preamble(self, rows: int, terms: int = 1, auxiliaries: Sequence[str] | None = None) -> DynamicCache:
         """A cache that has read all of the preamble but its last token: ``past_key_values`` for ``generate``.
 
         The preamble is the same for every text, so one row reads it and the other rows get copies. For rows without
@@ -153,17 +155,17 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
         Args:
             rows: B.
             terms: N, how many keywords the rows will be asked for.
-            speakers: who will speak for them, as in ``forward``.
+            auxiliaries: who will speak for them, as in ``forward``.
         """
-        ids = torch.tensor([self.frame.preamble_ids[:-1]], device=self.device)
+        ids = torch.tensor([self.template.preamble_ids[:-1]], device=self.device)
         cache = DynamicCache(config=self.config)
         if ids.shape[1]:
             nothing = torch.full((1, terms, 2, 1), NO_PIECE, device=self.device)
-            self(ids, keyword_ids=nothing, speakers=speakers, past_key_values=cache, logits_to_keep=1)
+            self(ids, keyword_ids=nothing, auxiliaries=auxiliaries, past_key_values=cache, logits_to_keep=1)
             cache.batch_repeat_interleave(rows)
         return cache
 
-    def inputs_for(self, keywords: Sequence[Asked], starts: Sequence[str] | None = None) -> dict[str, Tensor]:
+    def inputs_for(self, keywords: Sequence[Keywords], starts: Sequence[str] | None = None) -> dict[str, Tensor]:
         """What ``generate`` and ``forward`` take, one row per entry: preamble, the text so far, left-padded.
 
         Args:
@@ -178,7 +180,7 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
             raise KeywordError("no keyword was given, so there is no row to generate; pass at least one (or [None]).")
         tokenizer = self.expert_info.tokenizer
         texts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in starts or [""] * len(keywords)]
-        rows = [[*self.frame.preamble_ids, *text] for text in texts]
+        rows = [[*self.template.preamble_ids, *text] for text in texts]
         width = max(map(len, rows))
         ids = torch.full((len(rows), width), self.config.pad_token_id)
         mask = torch.zeros_like(ids)
@@ -194,7 +196,7 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
         attention_mask: Tensor | None = None,
         keyword_ids: Tensor | None = None,
         weight: float | Tensor = 1.0,
-        speakers: Sequence[str] | None = None,
+        auxiliaries: Sequence[str] | None = None,
         schedule: Sequence[float] | None = None,
         expert_top_p: float | None = None,
         labels: Tensor | None = None,
@@ -212,7 +214,7 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
             keyword_ids: ``[B, F, K]`` from ``inputs_for`` or ``keyword_batch``, or ``[B, N, F, K]`` for N keywords a
                 row; None asks for nothing.
             weight: λ, a number, ``[B]`` or ``[B, N]``.
-            speakers: which auxiliary speaks for each of the N keywords; the first one for all by default.
+            auxiliaries: which auxiliary speaks for each of the N keywords; the first one for all by default.
             schedule: a factor for λ at the text's first token, its second, …; the last one holds from there on.
             expert_top_p: nobody can say what lies outside this nucleus of the frozen model, but for the pieces that an
                 auxiliary with a copy head wants next.
@@ -235,19 +237,19 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
             use_cache=past_key_values is not None,
         )
         states = hidden.last_hidden_state
-        position = attention_mask.cumsum(-1) - len(self.frame.preamble_ids)
+        position = attention_mask.cumsum(-1) - len(self.template.preamble_ids)
         position = position.masked_fill(attention_mask == 0, -1)
         # nobody reads what the expert expects inside the preamble: there V logits a position can be spared
         read = logits_to_keep and max(logits_to_keep, _columns_of_text(position, states.shape[1]))
         lm_logits = F.linear(states[:, -read:], self.expert_info.unembedding).float()
         log_z = F.pad(torch.logsumexp(lm_logits, -1), (states.shape[1] - lm_logits.shape[1], 0))
-        heard = Heard(input_ids, states, log_z, context_ids, position, past_key_values)
-        terms = Terms.of(keyword_ids, weight, speakers, list(self.auxiliaries), input_ids)
+        inputs = AuxiliaryInputs(input_ids, states, log_z, context_ids, position, past_key_values)
+        terms = ConditionTerms.of(keyword_ids, weight, auxiliaries, list(self.auxiliaries), input_ids)
         joint_logits = lm_logits[:, -logits_to_keep:]
         allowed = None if expert_top_p is None else nucleus(joint_logits, expert_top_p)
         likeliest = None if allowed is None else joint_logits.argmax(-1, keepdim=True)  # always inside
-        for parts in self._ask(terms, heard, schedule):
-            add(joint_logits, parts, logits_to_keep)
+        for parts in self._auxiliary_logits(terms, inputs, schedule):
+            add_logits(joint_logits, parts, logits_to_keep)
             if allowed is not None and parts.boosts is not None:
                 needed = parts.boost_ids[:, -joint_logits.shape[1] :]
                 allowed.scatter_(-1, torch.where(needed < 0, likeliest, needed), True)
@@ -258,12 +260,14 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
             loss = F.cross_entropy(joint_logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
         return CausalLMOutputWithPast(loss=loss, logits=joint_logits, past_key_values=past_key_values)
 
-    def _ask(self, terms: Terms, heard: Heard, schedule: Sequence[float] | None) -> Iterator[Parts]:
+    def _auxiliary_logits(
+        self, terms: ConditionTerms, inputs: AuxiliaryInputs, schedule: Sequence[float] | None
+    ) -> Iterator[SparseLogits]:
         """Let every auxiliary that has a term speak at the new positions."""
         slot = self.config.num_hidden_layers - sum(one.config.layers for one in self.auxiliaries.values())
         for name, auxiliary in self.auxiliaries.items():
-            if (own := terms.by(name)) is not None:
-                yield speak(auxiliary, own, heard, self.continues, slot, schedule)
+            if (own := terms.for_auxiliary(name)) is not None:
+                yield auxiliary_logits(auxiliary, own, inputs, self.continuation_mask, slot, schedule)
             slot += auxiliary.config.layers
 
     def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
@@ -275,15 +279,17 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
         name = next(iter(self.auxiliaries)) if name is None else name
         if name not in self.auxiliaries:
             raise CheckpointError(f"cannot save {name!r}: there are {list(self.auxiliaries)}.")
-        Kept(self.auxiliaries[name], self.expert_info, self.frame, self.receipts.get(name, {})).save(save_directory)
+        AuxiliaryCheckpoint(self.auxiliaries[name], self.expert_info, self.template, self.receipts.get(name, {})).save(
+            save_directory
+        )
 
     @classmethod
     def from_pretrained(
         cls, folder: str | Path, expert: Expert | None = None, swap: bool = False, **kwargs: Any
     ) -> AuxiliaryTunedLM:
-        """Load an auxiliary and put it beside its expert; arguments and errors are those of `Kept.load`."""
-        kept = Kept.load(folder, expert, swap)
-        model = cls(kept.expert, kept.auxiliary, kept.frame)
+        """Load an auxiliary beside its expert; arguments and errors are those of `AuxiliaryCheckpoint.load`."""
+        kept = AuxiliaryCheckpoint.load(folder, expert, swap)
+        model = cls(kept.expert, kept.auxiliary, kept.template)
         model.receipt.update(kept.receipt)
         return model
 

@@ -73,7 +73,9 @@ def bars(groups: Groups, labels: Names, title: str, ylabel: str = "probability",
     return _picture(paint, title, [f"Bars, {ylabel}.", *said])
 
 
-def sheet(frames: Sequence[Sequence[Groups]], rows: Names, columns: Names, labels: Names, title: str) -> Picture:
+def small_multiples(
+    frames: Sequence[Sequence[Groups]], rows: Names, columns: Names, labels: Names, title: str
+) -> Picture:
     """Small multiples: bars as in `bars` for every row and column, ``frames[row][column]``; all axes end at 1."""
     cells = [
         (row, column, {name: list(map(float, values)) for name, values in frames[i][j].items()})
@@ -146,7 +148,7 @@ def _log_scale(axes: Axes, values: Numbers) -> None:
         axes.xaxis.set(major_locator=ticks, major_formatter="{x:g}", minor_locator=NullLocator())
 
 
-def dial(weights: Numbers, series: Mapping[str, Numbers], title: str, xlabel: str = "weight λ") -> Picture:
+def weight_sweep(weights: Numbers, series: Mapping[str, Numbers], title: str, xlabel: str = "weight λ") -> Picture:
     """What turning λ does: one stacked panel for each series, never two y axes. A rule marks λ = 1."""
     x, rows = list(map(float, weights)), {name: list(map(float, values)) for name, values in series.items()}
 
@@ -160,7 +162,7 @@ def dial(weights: Numbers, series: Mapping[str, Numbers], title: str, xlabel: st
     return _picture(paint, title, [f"Stacked panels over {xlabel}.", *said], panels=len(rows))
 
 
-def heat(
+def heatmap(
     matrix: Tensor,
     row_labels: Names,
     col_labels: Names,

@@ -153,10 +153,10 @@ def kl(log_q: Tensor, log_p: Tensor) -> Tensor:
     return torch.where(q > 0, q * (log_q - log_p), torch.zeros_like(q)).sum(-1)
 
 
-def kl_bin(alpha: float, base: float) -> float:
+def kl_bernoulli(alpha: float, base: float) -> float:
     """KL between two coins in nats: the least drift that can raise a success rate from ``base`` to ``alpha``.
 
-    Data processing: any distribution q with success rate α satisfies KL(q‖p) ≥ kl_bin(α‖base), and only the exact
+    Data processing: any distribution q with success rate α satisfies KL(q‖p) ≥ kl_bernoulli(α‖base), and only the exact
     conditional reaches it (identity I21 of the course).
     """
     if not (0.0 <= alpha <= 1.0 and 0.0 < base < 1.0):

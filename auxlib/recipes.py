@@ -16,13 +16,13 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel
-from auxlib.constraints import Guarantee
+from auxlib.constraints import KeywordConstraint
 from auxlib.data.assets import data_dir
 from auxlib.data.corpora import load_corpus, text_hash
 from auxlib.errors import CorpusError, KeywordError
-from auxlib.features import EXAMPLES_PREAMBLE, Frame, cache_features, choose_support, token_groups
+from auxlib.features import EXAMPLES_PREAMBLE, TextTemplate, cache_features, choose_support, token_groups
 from auxlib.frozen import DEFAULT_EXPERT, Expert, load_expert
-from auxlib.keywords import Asked, keyword_batch, word_continues
+from auxlib.keywords import Keywords, continuation_mask, keyword_batch
 from auxlib.modeling import AuxiliaryTunedLM
 from auxlib.product import as_weights
 from auxlib.training import FeatureCollator, FeatureLoss, TrainingRun, train_auxiliary
@@ -30,7 +30,7 @@ from auxlib.training import FeatureCollator, FeatureLoss, TrainingRun, train_aux
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-SHIPPED, SHIPPED_SEVERAL, SHIPPED_LENGTH = "wordnet-keyword", "wordnet-keywords", "wordnet-length"
+SHIPPED, SHIPPED_MULTI_KEYWORD, SHIPPED_LENGTH = "wordnet-keyword", "wordnet-keywords", "wordnet-length"
 OTHER_ENDS = {"eos_token_id", "max_length", "max_time", "stop_strings", "stopping_criteria"}
 SAMPLING = {"do_sample": True, "temperature": 0.8, "top_p": 0.95, "top_k": 0, "max_new_tokens": 24}
 
@@ -63,27 +63,27 @@ class Recipe:
 
 
 QUICK = Recipe(sentences=400, epochs=2)
-RECIPES = {SHIPPED: Recipe(), SHIPPED_SEVERAL: Recipe(keywords=3), SHIPPED_LENGTH: Recipe(epochs=2)}
+RECIPES = {SHIPPED: Recipe(), SHIPPED_MULTI_KEYWORD: Recipe(keywords=3), SHIPPED_LENGTH: Recipe(epochs=2)}
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingData:
     """What a recipe needs on the table: the expert, its frame, the corpus, and the features it left on disk."""
 
     recipe: Recipe
     expert: Expert
-    frame: Frame
+    template: TextTemplate
     corpus: DatasetDict
     support: Tensor
-    continues: Tensor
+    continuation_mask: Tensor
     groups: Tensor
     train: Dataset
     dev: Dataset
 
 
-def material(
+def prepare_data(
     recipe: Recipe, expert: Expert | None = None, progress: bool = True, corpus: DatasetDict | None = None
-) -> Material:
+) -> TrainingData:
     """Load and compute everything that does not depend on the auxiliary. The second call finds it on disk.
 
     A ``corpus`` that is at hand already is taken as it is, whatever the recipe says.
@@ -94,22 +94,22 @@ def material(
         raise CorpusError(
             f"corpus {recipe.corpus} has no {' and no '.join(missing)} part: it is too small to be split."
         )
-    frame = Frame.of(expert, recipe.preamble)
+    frame = TextTemplate.of(expert, recipe.preamble)
     encoded = [frame.encode(expert, text) for text in corpus["train"]["text"]]
     support = choose_support(encoded, expert.unembedding.shape[0], recipe.support_at_least)
     train, dev = (cache_features(expert, corpus[part], frame, support, progress=progress) for part in ("train", "dev"))
-    continues = word_continues(expert.tokenizer, expert.unembedding.shape[0])
-    return Material(recipe, expert, frame, corpus, support, continues, token_groups(encoded, continues), train, dev)
+    continues = continuation_mask(expert.tokenizer, expert.unembedding.shape[0])
+    return TrainingData(recipe, expert, frame, corpus, support, continues, token_groups(encoded, continues), train, dev)
 
 
-def labelled(stuff: Material, label: Callable[[str], str]) -> Material:
+def labelled(data: TrainingData, label: Callable[[str], str]) -> TrainingData:
     """The same material with a label of each text in the place of its keywords; nothing is read again."""
 
     def relabelled(rows: Dataset) -> Dataset:
         return rows.remove_columns("keywords").add_column("keywords", [[label(text)] for text in rows["text"]])
 
-    recipe = replace(stuff.recipe, labels=True)
-    return replace(stuff, recipe=recipe, train=relabelled(stuff.train), dev=relabelled(stuff.dev))
+    recipe = replace(data.recipe, labels=True)
+    return replace(data, recipe=recipe, train=relabelled(data.train), dev=relabelled(data.dev))
 
 
 def length_label(text: str) -> str:
@@ -119,29 +119,29 @@ def length_label(text: str) -> str:
 
 
 def train(
-    stuff: Material, config: AuxiliaryConfig | None = None, output_dir: str | Path = "build/training", **options: Any
+    data: TrainingData, config: AuxiliaryConfig | None = None, output_dir: str | Path = "build/training", **options: Any
 ) -> tuple[AuxiliaryTunedLM, TrainingRun]:
     """Train an auxiliary on the material; the expert comes out as it went in. Options go to ``train_auxiliary``."""
-    recipe = stuff.recipe
+    recipe = data.recipe
     torch.manual_seed(recipe.seed)
-    unembedding = stuff.expert.unembedding
+    unembedding = data.expert.unembedding
     spelled = not recipe.labels  # there is no progress with a word that need not be written
-    config = config or AuxiliaryConfig(together=recipe.keywords > 1, progress=spelled, copy_head=spelled)
-    auxiliary = AuxiliaryModel(config, unembedding, stuff.groups, stuff.support)
-    loss = FeatureLoss(auxiliary, stuff.continues).to(unembedding.device)
-    opening = stuff.frame.preamble_ids[-1]
+    config = config or AuxiliaryConfig(joint_keywords=recipe.keywords > 1, progress=spelled, copy_head=spelled)
+    auxiliary = AuxiliaryModel(config, unembedding, data.groups, data.support)
+    loss = FeatureLoss(auxiliary, data.continuation_mask).to(unembedding.device)
+    opening = data.template.preamble_ids[-1]
     collator = FeatureCollator(
-        stuff.expert.tokenizer, opening, recipe.drop, recipe.foreign * spelled, seed=recipe.seed,
-        most=recipe.keywords, spelled=spelled,
+        data.expert.tokenizer, opening, recipe.drop, recipe.foreign * spelled, seed=recipe.seed,
+        max_keywords=recipe.keywords, must_appear=spelled,
     )  # fmt: skip
     run = train_auxiliary(
-        loss, stuff.train, collator, stuff.dev, output_dir, epochs=recipe.epochs,
+        loss, data.train, collator, data.dev, output_dir, epochs=recipe.epochs,
         batch_size=recipe.batch_size, learning_rate=recipe.learning_rate, seed=recipe.seed, **options,
     )  # fmt: skip
-    model = AuxiliaryTunedLM(stuff.expert, auxiliary.eval(), stuff.frame)
+    model = AuxiliaryTunedLM(data.expert, auxiliary.eval(), data.template)
     model.receipt.update({
         "recipe": asdict(recipe),
-        "training_texts": {"count": len(stuff.train), "sha256": text_hash(stuff.corpus["train"]["text"])},
+        "training_texts": {"count": len(data.train), "sha256": text_hash(data.corpus["train"]["text"])},
         "minutes": round(run.minutes, 1),
         "optimiser_steps": run.steps[-1] if run.steps else 0,
         "dev_nll": run.dev_loss,
@@ -149,19 +149,19 @@ def train(
     return model, run
 
 
-def shipped(expert: Expert | None = None, several: bool = False) -> AuxiliaryTunedLM:
+def load_pretrained(expert: Expert | None = None, multi_keyword: bool = False) -> AuxiliaryTunedLM:
     """An auxiliary that comes with the repository, beside its expert: ready in seconds.
 
     ``several`` chooses the one that was trained to read several keywords of a sentence together.
     """
-    folder = data_dir() / "checkpoints" / (SHIPPED_SEVERAL if several else SHIPPED)
+    folder = data_dir() / "checkpoints" / (SHIPPED_MULTI_KEYWORD if multi_keyword else SHIPPED)
     return AuxiliaryTunedLM.from_pretrained(folder, expert)
 
 
 @torch.inference_mode()
 def write_sentences(
     model: AuxiliaryTunedLM,
-    keywords: Sequence[Asked],
+    keywords: Sequence[Keywords],
     weight: float | Tensor = 1.0,
     start: str = "",
     seed: int | None = 0,
@@ -205,9 +205,9 @@ def write_sentences(
         if whole.dim() == 4:  # as many terms in every batch
             inputs["keyword_ids"] = whole[list(rows)].to(model.device)
         # all rows begin alike, so one reading of the preamble serves them
-        read = model.read_preamble(len(rows), terms, options.get("speakers")) if _one_text_a_row(options) else None
+        read = model.read_preamble(len(rows), terms, options.get("auxiliaries")) if _one_text_a_row(options) else None
         if guarantee:
-            sure = Guarantee.beside(model, inputs, options["max_new_tokens"])
+            sure = KeywordConstraint.beside(model, inputs, options["max_new_tokens"])
             options["logits_processor"] = [*generation.get("logits_processor", ()), sure]
         ids = model.generate(**inputs, past_key_values=read, weight=weights[list(rows)], **options)
         new = ids[:, inputs["input_ids"].shape[1] :]

@@ -16,12 +16,12 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from auxlib.data.json_io import write_whole
+from auxlib.data.json_io import write_json_atomic
 
 DRAWS = "draws.json"
 
 
-class KeepDraws(TrainerCallback):
+class SaveRngState(TrainerCallback):
     """Completes each checkpoint with the state of ``draw``."""
 
     def __init__(self, draw: random.Random) -> None:
@@ -34,7 +34,7 @@ class KeepDraws(TrainerCallback):
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         alone, first = folder / "rng_state.pth", folder / "rng_state_0.pth"
         shutil.copy(*((first, alone) if first.exists() else (alone, first)))
-        write_whole(folder / DRAWS, {"draws": self.draw.getstate()})
+        write_json_atomic(folder / DRAWS, {"draws": self.draw.getstate()})
 
 
 def newest_checkpoint(output_dir: Path) -> Path | None:

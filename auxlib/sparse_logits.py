@@ -24,7 +24,7 @@ from auxlib.keywords import NO_PIECE
 
 
 @dataclass
-class Parts:
+class SparseLogits:
     """What an auxiliary says, compactly. Absent parts are None.
 
     Attributes:
@@ -45,7 +45,7 @@ class Parts:
     boosts: Tensor | None = None
 
 
-def dense_logits(parts: Parts, vocabulary: int) -> Tensor:
+def dense_logits(parts: SparseLogits, vocabulary: int) -> Tensor:
     """The auxiliary's logits over the whole vocabulary, ``[B, T, V]`` in float32; zero where it says nothing."""
     like = parts.shift if parts.shift is not None else parts.boosts
     if parts.shift is None:
@@ -61,12 +61,15 @@ def dense_logits(parts: Parts, vocabulary: int) -> Tensor:
     return logits.scatter_add(-1, parts.boost_ids.clamp(min=0), torch.where(given, parts.boosts, 0.0).float())
 
 
-def token_nll(hidden: Tensor, rest: Tensor, parts: Parts, unembedding: Tensor, targets: Tensor) -> Tensor:
+def token_nll(
+    hidden: Tensor, log_mass_outside_support: Tensor, parts: SparseLogits, unembedding: Tensor, targets: Tensor
+) -> Tensor:
     """Negative log-likelihood of each target under ``softmax(lm_logits + aux_logits)``, without V logits a token.
 
     Args:
         hidden: the expert's final states, ``[N, D]``: positions flattened, padding already left out.
-        rest: ``[N]``, log-mass of the frozen model outside the support (``-inf`` for the whole vocabulary).
+        log_mass_outside_support: ``[N]``, log-mass of the frozen model outside the support (``-inf`` for the whole
+            vocabulary).
         parts: the auxiliary's, with ``[N]`` in the place of ``[B, T]``.
         unembedding: W, ``[V, D]``.
         targets: ``[N]``.
@@ -75,10 +78,12 @@ def token_nll(hidden: Tensor, rest: Tensor, parts: Parts, unembedding: Tensor, t
         ``[N]``, nats.
     """
     joint = _boosted(_logit_of(hidden, parts, unembedding, targets.unsqueeze(-1)), parts, targets.unsqueeze(-1))
-    return log_normaliser(hidden, rest, parts, unembedding) - joint.squeeze(-1)
+    return log_normaliser(hidden, log_mass_outside_support, parts, unembedding) - joint.squeeze(-1)
 
 
-def not_any_nll(hidden: Tensor, rest: Tensor, parts: Parts, unembedding: Tensor, excluded: Tensor) -> Tensor:
+def exclusion_nll(
+    hidden: Tensor, log_mass_outside_support: Tensor, parts: SparseLogits, unembedding: Tensor, excluded: Tensor
+) -> Tensor:
     """``-log P(next token is none of the excluded)``, ``[N]``: what a text teaches that only says what cannot follow.
 
     Args:
@@ -86,18 +91,20 @@ def not_any_nll(hidden: Tensor, rest: Tensor, parts: Parts, unembedding: Tensor,
     """
     ids = excluded.expand(len(hidden), -1)
     joint = _boosted(_logit_of(hidden, parts, unembedding, ids), parts, ids)
-    log_mass = torch.logsumexp(joint, -1) - log_normaliser(hidden, rest, parts, unembedding)
+    log_mass = torch.logsumexp(joint, -1) - log_normaliser(hidden, log_mass_outside_support, parts, unembedding)
     return -torch.log1p(-log_mass.exp().clamp(max=1 - 1e-6))
 
 
-def log_normaliser(hidden: Tensor, rest: Tensor, parts: Parts, unembedding: Tensor) -> Tensor:
+def log_normaliser(
+    hidden: Tensor, log_mass_outside_support: Tensor, parts: SparseLogits, unembedding: Tensor
+) -> Tensor:
     """``log Σ_v exp(lm_logits + aux_logits)``, exactly, ``[N]``; arguments as in ``token_nll``.
 
     The log-sum over the support, the cached mass of the rest, and one correction per boost, since adding b to one logit
     multiplies its share p by e^b: ``Z' = Z (1 + Σ p_j (e^{b_j} - 1))``.
     """
     states, matrix = _joint_linear(hidden, parts, unembedding)
-    log_z = torch.logaddexp(_log_sum(states, matrix), rest)
+    log_z = torch.logaddexp(_log_sum(states, matrix), log_mass_outside_support)
     if parts.boosts is None:
         return log_z
     given = parts.boost_ids != NO_PIECE
@@ -106,7 +113,7 @@ def log_normaliser(hidden: Tensor, rest: Tensor, parts: Parts, unembedding: Tens
     return log_z + torch.log1p(gain.clamp(min=-1 + 1e-6))
 
 
-def _boosted(logits: Tensor, parts: Parts, ids: Tensor) -> Tensor:
+def _boosted(logits: Tensor, parts: SparseLogits, ids: Tensor) -> Tensor:
     """Add to ``logits [N, J]`` of tokens ``ids [N, J]`` the boosts given to those very tokens."""
     if parts.boosts is None:
         return logits
@@ -114,7 +121,7 @@ def _boosted(logits: Tensor, parts: Parts, ids: Tensor) -> Tensor:
     return logits + (parts.boosts.unsqueeze(1) * same).sum(-1)
 
 
-def _joint_linear(hidden: Tensor, parts: Parts, unembedding: Tensor) -> tuple[Tensor, Tensor]:
+def _joint_linear(hidden: Tensor, parts: SparseLogits, unembedding: Tensor) -> tuple[Tensor, Tensor]:
     """States and matrix whose product is the joint logits over the support."""
     if parts.shift is None:
         return hidden, (unembedding if parts.support is None else unembedding[parts.support]).to(hidden.dtype)
@@ -133,7 +140,7 @@ def _log_sum(states: Tensor, matrix: Tensor) -> Tensor:
     return F.linear_cross_entropy(states, matrix, anchor, reduction="none") + states @ matrix[0]
 
 
-def _logit_of(hidden: Tensor, parts: Parts, unembedding: Tensor, ids: Tensor) -> Tensor:
+def _logit_of(hidden: Tensor, parts: SparseLogits, unembedding: Tensor, ids: Tensor) -> Tensor:
     """The joint logits of chosen tokens before boosts, ``[N, J]`` for ``ids [N, J]``."""
     rows = unembedding[ids]
     logits = torch.einsum("nd,njd->nj", hidden, rows.to(hidden.dtype))

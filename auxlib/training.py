@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from auxlib.auxiliary import AuxiliaryModel, text_mask
-from auxlib.collator import IGNORED, FeatureCollator, FeatureRows
+from auxlib.collator import IGNORE_INDEX, FeatureCollator, FeatureRows
 from auxlib.errors import TrainingError
 from auxlib.features import CLOSING
-from auxlib.keywords import read_each
-from auxlib.sparse_logits import Parts, not_any_nll, token_nll
+from auxlib.keywords import batched_keyword_progress
+from auxlib.sparse_logits import SparseLogits, exclusion_nll, token_nll
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -38,52 +38,52 @@ class FeatureLoss(nn.Module):
 
     Args:
         auxiliary: the only thing in here with parameters.
-        continues: ``[V]`` from ``word_continues``.
+        continues: ``[V]`` from ``continuation_mask``.
     """
 
     def __init__(self, auxiliary: AuxiliaryModel, continues: Tensor) -> None:
         super().__init__()
         self.auxiliary = auxiliary
-        self.register_buffer("continues", continues, persistent=False)
+        self.register_buffer("continuation_mask", continues, persistent=False)
 
     def forward(
         self,
         token_ids: Tensor,
         targets: Tensor,
         hidden: Tensor,
-        rest: Tensor,
+        log_mass_outside_support: Tensor,
         log_z: Tensor,
         keyword_ids: Tensor,
         censored: Tensor,
     ) -> dict[str, Tensor]:
         """Mean nats per scored position, and the nats of each token (``[B, T]``, zero on padding and censored rows)."""
         position = torch.arange(token_ids.shape[1], device=token_ids.device).expand_as(token_ids)
-        progress = read_each(token_ids, position, keyword_ids, self.continues)
+        progress = batched_keyword_progress(token_ids, position, keyword_ids, self.continuation_mask)
         states = hidden.float()  # whatever the expert computes in: a loss is a difference of large logits
         mask = text_mask(position, token_ids.shape[1])
         parts = self.auxiliary(token_ids, states, log_z, position, keyword_ids, progress, mask)
-        seen = (targets != IGNORED) & ~censored.unsqueeze(1)
+        seen = (targets != IGNORE_INDEX) & ~censored.unsqueeze(1)
         over = self._closing(targets) & censored.unsqueeze(1)
         unembedding = self.auxiliary.unembedding
-        nll = token_nll(states[seen], rest[seen], _pick(parts, seen), unembedding, targets[seen])
+        nll = token_nll(states[seen], log_mass_outside_support[seen], _pick(parts, seen), unembedding, targets[seen])
         closing = self.auxiliary.groups[:, CLOSING].nonzero().squeeze(-1)
-        lost = not_any_nll(states[over], rest[over], _pick(parts, over), unembedding, closing)
+        lost = exclusion_nll(states[over], log_mass_outside_support[over], _pick(parts, over), unembedding, closing)
         total = (nll.sum() + lost.sum()) / self._of_all(len(nll) + len(lost))
-        return {"loss": total, "nll": torch.zeros_like(rest).masked_scatter(seen, nll.to(rest.dtype))}
+        return {"loss": total, "nll": torch.zeros_like(log_z).masked_scatter(seen, nll.to(log_z.dtype))}
 
     def _of_all(self, scored: int) -> Tensor | int:
         """What to divide by, so that the mean over processes is the mean over all that they score together."""
         if not (self.training and dist.is_available() and dist.is_initialized()):
             return scored
-        together = torch.tensor(float(scored), device=self.continues.device)
+        together = torch.tensor(float(scored), device=self.continuation_mask.device)
         dist.all_reduce(together)
         return together / dist.get_world_size()
 
     def _closing(self, targets: Tensor) -> Tensor:
-        return self.auxiliary.groups[targets.clamp(min=0), CLOSING] & (targets != IGNORED)
+        return self.auxiliary.groups[targets.clamp(min=0), CLOSING] & (targets != IGNORE_INDEX)
 
 
-def _pick(parts: Parts, chosen: Tensor) -> Parts:
+def _pick(parts: SparseLogits, chosen: Tensor) -> SparseLogits:
     """The parts at chosen positions, flattened to ``[N, …]``: padding pays for no unembedding."""
     return replace(
         parts,
@@ -149,7 +149,7 @@ def train_auxiliary(
     )  # fmt: skip
     start, last = perf_counter(), newest_checkpoint(Path(output_dir)) if resume else None
     if last:
-        restore(collator.draw, last)
+        restore(collator.rng, last)
     trainer.train(resume_from_checkpoint=last and str(last))
     minutes = (perf_counter() - start) / 60
     logged = [(entry["step"], entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
@@ -167,9 +167,9 @@ def _trainer(
     from transformers import PrinterCallback, Trainer, TrainingArguments
     from transformers.trainer_pt_utils import LengthGroupedSampler
 
-    from auxlib.resume import KeepDraws
+    from auxlib.resume import SaveRngState
 
-    on_cpu = loss.continues.device.type == "cpu"
+    on_cpu = loss.continuation_mask.device.type == "cpu"
     if on_cpu and arguments.get("fsdp"):
         raise TrainingError(
             "accelerate shares weights out on GPUs only; on a CPU each process keeps all weights. Leave fsdp out."
@@ -185,7 +185,7 @@ def _trainer(
     rows = FeatureRows(features)
     trainer = Trainer(
         loss, TrainingArguments(**settings | arguments), train_dataset=rows, data_collator=collator,
-        callbacks=[KeepDraws(collator.draw), *callbacks],
+        callbacks=[SaveRngState(collator.rng), *callbacks],
     )  # fmt: skip
     # the trainer's own would sort by a lazy column, at the price of a look into the table for each comparison
     trainer._get_train_sampler = lambda *_: LengthGroupedSampler(trainer.args.train_batch_size, lengths=rows.lengths)
@@ -202,8 +202,8 @@ def mean_nll(loss: FeatureLoss, features: Dataset, collator: FeatureCollator, ba
     rows = FeatureRows(features)
     for start in range(0, len(rows), batch_size):
         batch = collator([rows[i] for i in range(start, min(start + batch_size, len(rows)))])
-        batch = {name: value.to(loss.continues.device) for name, value in batch.items()}
+        batch = {name: value.to(loss.continuation_mask.device) for name, value in batch.items()}
         total += float(loss(**batch)["nll"].sum())
-        count += int(((batch["targets"] != IGNORED) & ~batch["censored"].unsqueeze(1)).sum())
+        count += int(((batch["targets"] != IGNORE_INDEX) & ~batch["censored"].unsqueeze(1)).sum())
     loss.train(was_training)
     return total / count

@@ -21,7 +21,7 @@ from course.config import Course, Notebook
 from course.launch import launch_cell, links
 from course.outputs import tags, with_outputs
 from course.task_cells import fill_tasks
-from course.timings import load_receipts
+from course.timings import load_timings
 
 BEGIN, END, STUB = "# SOLUTION", "# END", "...  # your code here"
 SHOWN = 3  # differences of one notebook; an inserted cell moves all that follow
@@ -65,7 +65,7 @@ def header(course: Course, row: Notebook) -> str:
         f"**Before this**: {', '.join(before) or 'nothing'}",
         f"**Needs**: {'; '.join(needs) or 'no model and no data'}",
     ]
-    if receipt := load_receipts(course).get(row.slug):
+    if receipt := load_timings(course).get(row.slug):
         facts.append(f"**Runs in** {receipt.in_words()} (profile `quick`, two cores)")
     if course.repository:
         facts.append(links(course.repository, row.slug))
@@ -103,7 +103,7 @@ def without_solution(source: str, where: str) -> str:
     return "\n".join(lines)
 
 
-def twins(course: Course, row: Notebook) -> dict[Path, NotebookNode | None]:
+def notebook_pair(course: Course, row: Notebook) -> dict[Path, NotebookNode | None]:
     """Both notebooks of a row without outputs, by the path they belong to: the worked one first."""
     worked = generate(course, row)
     handout = course.folder / "assignments" / f"{row.slug}.ipynb"
@@ -117,7 +117,7 @@ def build(course: Course, rows: list[Notebook], executed: Path | None = None) ->
     """Write worked and student notebooks. Outputs come from the folder ``executed``, else stay if no code changed."""
     written = []
     for row in rows:
-        for path, fresh in twins(course, row).items():
+        for path, fresh in notebook_pair(course, row).items():
             previous = executed / path.name if executed else path
             if fresh and path == course.built(row.slug) and previous.is_file():
                 fresh = with_outputs(fresh, nbformat.read(previous, 4))
@@ -134,7 +134,7 @@ def check(course: Course, rows: list[Notebook]) -> list[str]:
     found = []
     for row in rows:
         try:
-            found += [line for path, fresh in twins(course, row).items() for line in _differences(fresh, path)]
+            found += [line for path, fresh in notebook_pair(course, row).items() for line in _differences(fresh, path)]
         except CourseError as error:  # one broken source does not hide the others
             found.append(str(error))
     known = {row.slug for row in course.notebooks}

@@ -81,7 +81,7 @@ def notebooks_command(args: Namespace) -> int:
     from course.config import load_course
     from course.execute import run
     from course.readme import path_of, render
-    from course.timings import keep_receipts
+    from course.timings import record_timings
 
     course = load_course()
     rows = course.select(args.notebooks)
@@ -98,7 +98,7 @@ def notebooks_command(args: Namespace) -> int:
         print("\n".join(f"{done.slug}: {done.error}" for done in failed), file=sys.stderr, end="\n" if failed else "")
         if failed:
             return 1
-        keep_receipts(course, outcomes)
+        record_timings(course, outcomes)
         written = build(course, rows, executed=course.build_dir("quick"))
     path_of(course).write_text(render(course), encoding="utf-8")
     print("\n".join(f"wrote {path.relative_to(course.root)}" for path in [*written, path_of(course)]))

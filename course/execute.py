@@ -26,7 +26,7 @@ import nbformat
 from auxlib.errors import CourseError
 from course.config import Course, Notebook, load_profile
 from course.outputs import check_executed, tags
-from course.timings import load_receipts, longest_first
+from course.timings import load_timings, longest_first
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 PACKAGES = ("torch", "transformers", "datasets", "papermill", "ipykernel")
@@ -69,7 +69,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     threads = threads or max(1, (os.cpu_count() or 1) // jobs)
     todo = {}
-    for row in longest_first(rows, load_receipts(course)):
+    for row in longest_first(rows, load_timings(course)):
         source, parameters = course.built(row.slug), settings.parameters(row.slug)
         check_parameters(source, parameters)
         target = folder / source.name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from auxlib.data.json_io import read_whole
+from auxlib.data.json_io import read_json
 
 RESULTS = Path("data/results/full/real.json")
 NEEDED = {"accuracy", "accuracy_ci", "base_rate", "slor", "slor_human", "n_samples", "train_minutes", "decode_ratio"}
@@ -13,7 +13,7 @@ NEEDED = {"accuracy", "accuracy_ci", "base_rate", "slor", "slor_human", "n_sampl
 
 def load_figures(root: Path) -> dict[str, Any] | None:
     """The figures of the recorded run, or None before there is one."""
-    return read_whole(root / RESULTS, NEEDED, "python -m auxlib evaluate")
+    return read_json(root / RESULTS, NEEDED, "python -m auxlib evaluate")
 
 
 def headline(root: Path) -> list[dict[str, str]]:

@@ -11,7 +11,7 @@ from typing import Any
 from course.config import Course, Notebook
 from course.headline import headline
 from course.outputs import without_widgets
-from course.timings import Receipt, load_receipts
+from course.timings import Timing, load_timings
 
 # nbconvert's page drops the words that an image brings along; this block keeps them
 TEMPLATE = """{% extends "lab/index.html.j2" %}
@@ -50,7 +50,7 @@ def write_page(course: Course, profile: str) -> Path:
 
 def _index(course: Course, receipt: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     outcomes = {outcome["slug"]: outcome for outcome in receipt["notebooks"]}
-    usual = load_receipts(course) if receipt["profile"] == "quick" else {}
+    usual = load_timings(course) if receipt["profile"] == "quick" else {}
     lines = [_map_line(row, outcomes.get(row.slug), usual.get(row.slug)) for row in course.notebooks]
     tables = _table("Course map", MAP, lines)
     if rows:
@@ -61,7 +61,7 @@ def _index(course: Course, receipt: dict[str, Any], rows: list[dict[str, Any]]) 
     return Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8")).substitute(receipt | facts)
 
 
-def _map_line(row: Notebook, outcome: dict[str, Any] | None, usual: Receipt | None) -> list[str]:
+def _map_line(row: Notebook, outcome: dict[str, Any] | None, usual: Timing | None) -> list[str]:
     goals = "".join(f"<li>{escape(goal)}</li>" for goal in row.objectives)
     title = f'<a href="{row.slug}.html">{escape(row.title)}</a>' if outcome else escape(row.title)
     ran = "failed" if outcome and outcome["error"] else f"{outcome['seconds']} s" if outcome else "not in this run"

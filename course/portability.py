@@ -30,7 +30,7 @@ from course.config import Course, Notebook, load_course
 from course.execute import run
 from course.outputs import tags
 from course.page import as_text
-from course.prose_numbers import misprints
+from course.prose_numbers import mismatched_numbers
 
 INSTRUCTIONS = {  # from the least to the most; the values of the three variables
     "default": ("default", "SSE41", "SSE4_2"),
@@ -121,7 +121,7 @@ def moved(committed: NotebookNode, executed: NotebookNode, sanitize: Sanitize = 
             else:
                 lines = differences(cell.outputs, done.outputs, stated_tolerance(cell), sanitize)
                 found += [f"cell {index}: {line}" for line in lines]
-    return found + [f"prose, {line}" for line in misprints(committed, executed)]
+    return found + [f"prose, {line}" for line in mismatched_numbers(committed, executed)]
 
 
 def possible(instructions: str) -> bool:

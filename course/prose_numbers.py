@@ -73,7 +73,7 @@ def claims(notebook: NotebookNode) -> list[Claim]:
     return [_claim(index, match) for index, text in _prose(notebook) for match in KEYED.finditer(text)]
 
 
-def misprints(notebook: NotebookNode, executed: NotebookNode | None = None) -> list[str]:
+def mismatched_numbers(notebook: NotebookNode, executed: NotebookNode | None = None) -> list[str]:
     """Where the notebook's prose contradicts its outputs, or those of another run of it; cells are paired by id."""
     kept = _texts(notebook, notebook)
     texts = _texts(notebook, executed) if executed else kept

@@ -14,15 +14,15 @@ from typing import Any
 from auxlib.errors import CourseError
 from course.config import Course
 from course.headline import RESULTS, headline, load_figures
-from course.timings import load_receipts
+from course.timings import load_timings
 from experiments.claim.results import AGAIN, read_claim
 from experiments.claim.results import RESULTS as RESULTS_OF_CLAIM
-from experiments.claim.table import as_markdown, conclusion, rows
+from experiments.claim.table import as_markdown, conclusion, system_rows
 from experiments.control.table import AGAIN as AGAIN_CONTROL
 from experiments.control.table import read_control, real_rows, storyland_rows
 from experiments.smollm.table import AGAIN as AGAIN_RIVALS
 from experiments.smollm.table import read_rivals
-from experiments.smollm.table import rows as rows_of_rivals
+from experiments.smollm.table import rival_rows as rows_of_rivals
 from experiments.speed import table as bench
 from experiments.tartan import table as tartan
 from experiments.ytuning import table as labels
@@ -57,7 +57,7 @@ def _map(course: Course) -> str:
         "| no. | notebook | world | minutes | exercises | runs in | you will be able to |",
         "|--:|---|---|--:|--:|--:|---|",
     ]
-    receipts = load_receipts(course)
+    receipts = load_timings(course)
     for row in course.notebooks:
         link = f"[{row.title}](notebooks/{row.slug}.ipynb)"
         goals = "; ".join(row.objectives).replace("|", r"\|")  # a bare bar would open another column
@@ -90,7 +90,7 @@ def _claim(root: Path) -> str:
     if found is None:
         return "The experiment has not been run yet.\n"
     shown = ("system", "keyword", "SLOR", "grammatical", "to the bar", "weights", "a written token")
-    table = [{name: row[name] for name in shown if name in row} for row in rows(found)]
+    table = [{name: row[name] for name in shown if name in row} for row in system_rows(found)]
     minutes, torch = round(found["seconds"] / 60), found["versions"]["torch"]
     where = f"{len(found['verdicts'])} seeds, {found['sentences']:,} sentences to learn from"
     where += f"; {minutes} minutes on {found['machine']['cores']} cores; torch {torch}"
@@ -126,7 +126,7 @@ def _speed(root: Path) -> str:
     if found is None:
         return f"Not recorded yet: `{bench.AGAIN}` measures it.\n"
     where = f"{found['machine']['cpu']}, {found['machine']['cores']} cores, torch {found['versions']['torch']}"
-    return f"{as_markdown(bench.rows(found))}\nMeasured by `{bench.AGAIN}`: {where}.\n"
+    return f"{as_markdown(bench.speed_rows(found))}\nMeasured by `{bench.AGAIN}`: {where}.\n"
 
 
 def _labels(root: Path) -> str:
@@ -134,7 +134,7 @@ def _labels(root: Path) -> str:
     found = labels.read_labels(root)
     if found is None:
         return f"Not recorded yet: `{labels.AGAIN}` measures it.\n"
-    tables = as_markdown(labels.asked_rows(found)), as_markdown(labels.accuracy_rows(found))
+    tables = as_markdown(labels.goal_rows(found)), as_markdown(labels.accuracy_rows(found))
     return f"{tables[0]}\n{tables[1]}\nMeasured by `{labels.AGAIN}`: {found['seeds']} seeds; {_machine(found)}.\n"
 
 
@@ -143,7 +143,7 @@ def _end_task(root: Path) -> str:
     found = tartan.read_endtask(root)
     if found is None:
         return f"Not recorded yet: `{tartan.AGAIN}` measures it.\n"
-    tables = (as_markdown(rows(found)) for rows in (tartan.asked_rows, tartan.story_rows, tartan.real_rows))
+    tables = (as_markdown(rows(found)) for rows in (tartan.goal_rows, tartan.story_rows, tartan.real_rows))
     return "\n".join(tables) + f"\nMeasured by `{tartan.AGAIN}`; {_machine(found)}.\n"
 
 

@@ -1,6 +1,6 @@
 """How does one turn a dial? Two sliders where there is a kernel, a sheet of pre-rendered frames where there is none.
 
-`Dials` is the last expression of a cell, like a `Picture`. JupyterLab shows the sliders and redraws while they move;
+`Sliders` is the last expression of a cell, like a `Picture`. JupyterLab shows the sliders and redraws while they move;
 GitHub, an exported page and a stored notebook show the frames. Both say in words what can be seen: the frames in their
 alt text, the sliders in a sentence under the picture.
 """
@@ -25,7 +25,7 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 @dataclass(frozen=True, eq=False)
-class Dials:
+class Sliders:
     """Bars that follow two dials, the weight λ and the temperature T.
 
     Args:
@@ -73,7 +73,7 @@ class Dials:
     def _sheet(self, weights: Sequence[float], temperatures: Sequence[float]) -> Picture:
         frames = [[self.draw(weight, temperature) for weight in weights] for temperature in temperatures]
         rows, columns = [f"T = {value:g}" for value in temperatures], [f"λ = {value:g}" for value in weights]
-        return plot.sheet(frames, rows, columns, self.labels, self.title)
+        return plot.small_multiples(frames, rows, columns, self.labels, self.title)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict, dict]:
         data, metadata = self.frames._repr_mimebundle_()

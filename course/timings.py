@@ -25,7 +25,7 @@ STEPS = (5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300, 450, 600)
 
 
 @dataclass(frozen=True)
-class Receipt:
+class Timing:
     """What one run took: seconds, and the kernel's peak memory in MB where the system tells."""
 
     seconds: float
@@ -40,7 +40,7 @@ class Receipt:
         memory = "" if self.memory_mb is None else f" with {max(self.memory_mb, 100) / 1000:.1f} GB of memory"
         return f"about {self.about_seconds()} s{memory}"
 
-    def resembles(self, other: Receipt) -> bool:
+    def resembles(self, other: Timing) -> bool:
         """Whether ``other`` is the same measurement, but for noise."""
         memory = [self.memory_mb, other.memory_mb]
         same = None not in memory and abs(memory[0] - memory[1]) <= max(100, memory[0] / 3)
@@ -52,44 +52,44 @@ def path_of(course: Course) -> Path:
     return course.folder / "receipts.json"
 
 
-def load_receipts(course: Course) -> dict[str, Receipt]:
+def load_timings(course: Course) -> dict[str, Timing]:
     """Receipts by slug; a notebook that was never kept from a run has none. A broken file is a CourseError."""
     path = path_of(course)
     if not path.is_file():
         return {}
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        return {slug: Receipt(float(item["seconds"]), item["memory_mb"]) for slug, item in raw.items()}
+        return {slug: Timing(float(item["seconds"]), item["memory_mb"]) for slug, item in raw.items()}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CourseError(
             f"{path} is no table of receipts ({error}); delete it and run `python -m auxlib notebooks --execute`."
         ) from error
 
 
-def measured(run: Path) -> dict[str, Receipt]:
+def measured(run: Path) -> dict[str, Timing]:
     """What the run took whose ``run.json`` is in this folder, by slug; notebooks that failed are left out."""
     raw = json.loads((run / "run.json").read_text(encoding="utf-8"))["notebooks"]
-    return {done["slug"]: Receipt(done["seconds"], done["memory_mb"]) for done in raw if not done["error"]}
+    return {done["slug"]: Timing(done["seconds"], done["memory_mb"]) for done in raw if not done["error"]}
 
 
-def keep_receipts(course: Course, outcomes: Sequence[Outcome]) -> None:
+def record_timings(course: Course, outcomes: Sequence[Outcome]) -> None:
     """Write down what these runs took, leave those of other notebooks, and forget notebooks that have left."""
     known = {row.slug for row in course.notebooks}
-    kept = {slug: receipt for slug, receipt in load_receipts(course).items() if slug in known}
+    kept = {slug: receipt for slug, receipt in load_timings(course).items() if slug in known}
     for done in outcomes:
-        fresh, old = Receipt(done.seconds, done.memory_mb), kept.get(done.slug)
+        fresh, old = Timing(done.seconds, done.memory_mb), kept.get(done.slug)
         if done.error is None and not (old and old.resembles(fresh)):
             kept[done.slug] = fresh
     text = json.dumps({slug: asdict(kept[slug]) for slug in sorted(kept)}, indent=1)
     path_of(course).write_text(text + "\n", encoding="utf-8")
 
 
-def longest_first(rows: Sequence[Notebook], receipts: dict[str, Receipt]) -> list[Notebook]:
+def longest_first(rows: Sequence[Notebook], receipts: dict[str, Timing]) -> list[Notebook]:
     """The order in which none is left over at the end; one without a receipt may be the longest of all."""
     return sorted(rows, key=lambda row: -receipts[row.slug].seconds if row.slug in receipts else -inf)
 
 
-def disagreements(receipts: dict[str, Receipt], run: dict[str, Receipt]) -> list[str]:
+def disagreements(receipts: dict[str, Timing], run: dict[str, Timing]) -> list[str]:
     """Where what a run took contradicts the receipts; both by slug.
 
     Machines differ and are noisy, so seconds are compared relative to the machine: receipts are scaled by the median

@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 
 from auxlib.commands import Add, positive
+from auxlib.data.assets import data_dir
+from auxlib.data.json_io import write_json_atomic
 from auxlib.errors import CourseError
 
 ROOMS = {  # an experiment's own, and which of its tables are shown
@@ -31,14 +33,12 @@ def add_commands(add: Add) -> None:
 
 def evaluate_command(args: Namespace) -> int:
     """Measure an auxiliary and write the figures."""
-    from auxlib.data.assets import data_dir
     from auxlib.data.corpora import load_corpus
-    from auxlib.data.json_io import write_whole
     from auxlib.modeling import AuxiliaryTunedLM
-    from auxlib.recipes import Recipe, shipped
+    from auxlib.recipes import Recipe, load_pretrained
     from experiments.smollm.headline import draw_frontier, evaluate
 
-    model = AuxiliaryTunedLM.from_pretrained(args.checkpoint) if args.checkpoint else shipped()
+    model = AuxiliaryTunedLM.from_pretrained(args.checkpoint) if args.checkpoint else load_pretrained()
     recipe = model.receipt.get("recipe", {})
     corpus = load_corpus(recipe.get("corpus", Recipe.corpus), seed=recipe.get("seed", 0), limit=recipe.get("sentences"))
     figures = evaluate(model, corpus, n=args.n, seed=args.seed)
@@ -46,7 +46,7 @@ def evaluate_command(args: Namespace) -> int:
     out = Path(args.out) if args.out else data_dir() / "results" / "full" / "real.json"
     picture = draw_frontier(figures["frontier"])
     figures["figure"], figures["figure_alt"] = out.with_suffix(".png").name, picture.alt
-    write_whole(out, figures)
+    write_json_atomic(out, figures)
     out.with_suffix(".png").write_bytes(picture.png)
     low, high = figures["accuracy_ci"]
     print(f"keyword accuracy {figures['accuracy']:.3f} [{low:.3f}, {high:.3f}]  n {figures['n_samples']}")
@@ -58,12 +58,11 @@ def evaluate_command(args: Namespace) -> int:
 
 def bench_command(args: Namespace) -> int:
     """Print how fast it is, as ratios to what it is compared with, and keep the figures."""
-    from auxlib.data.assets import data_dir
-    from experiments.speed.report import PARTS, RESULTS, measure
+    from experiments.speed.report import PARTS, RESULTS, record_part
 
     root = data_dir().parent
     for part in PARTS if args.what == "all" else [args.what]:
-        for name, value in measure(part, root).items():
+        for name, value in record_part(part, root).items():
             print(f"{name:28s} {value}")
     print(f"kept in build/bench, and when no part is missing in {RESULTS}")
     return 0
@@ -75,8 +74,6 @@ def experiment_command(args: Namespace) -> int:
         return _claim(args)
     if args.seed is not None:
         raise CourseError(f"the experiment {args.experiment!r} is run whole: --seed goes with --experiment claim.")
-    from auxlib.data.assets import data_dir
-    from auxlib.data.json_io import write_whole
     from experiments.claim.table import as_markdown
 
     room, *shown = ROOMS[args.experiment]
@@ -86,15 +83,13 @@ def experiment_command(args: Namespace) -> int:
     root = data_dir().parent
     records, spent = experiment.run_experiment(root / "build" / args.experiment, jobs=args.jobs)
     found = report.assemble(records) | report.origin() | {"seconds": round(spent)}
-    write_whole(root / table.RESULTS, found)
+    write_json_atomic(root / table.RESULTS, found)
     for rows in filter(None, (getattr(table, name)(found) for name in shown)):
         print(as_markdown(rows))
     return int(bool(found["failed"]))
 
 
 def _claim(args: Namespace) -> int:
-    from auxlib.data.assets import data_dir
-    from auxlib.data.json_io import write_whole
     from experiments.claim.campaign import SEEDS, WHOLE, run_campaign
     from experiments.claim.pictures import illustrate
     from experiments.claim.report import assemble, curves, differences, load_claim, origin
@@ -108,8 +103,8 @@ def _claim(args: Namespace) -> int:
     found = assemble(records, WHOLE.train) | origin() | {"settings": settings, "seconds": round(spent)}
     print("\n".join(as_lines(found)))
     if args.seed is None:
-        write_whole(root / RESULTS, found)
-        write_whole(root / CURVES, curves(records))
+        write_json_atomic(root / RESULTS, found)
+        write_json_atomic(root / CURVES, curves(records))
         illustrate(root)
     elif recorded:
         print("\n".join(differences(found, recorded, args.seed)) or "every figure of this seed is as it was recorded.")

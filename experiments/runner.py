@@ -22,7 +22,7 @@ from pathlib import Path
 from time import process_time
 from typing import Any
 
-from auxlib.data.json_io import write_whole
+from auxlib.data.json_io import write_json_atomic
 from auxlib.errors import ResultsMismatch
 
 Record = dict[str, Any]
@@ -127,7 +127,7 @@ def run_trials(
     todo = {name: trials[name] for name, record in known.items() if record is None or "error" in record}
     for name, record in _in_processes(todo, work, jobs, progress):
         known[name] = record | {"made_by": maker}
-        write_whole(folder / f"{name}.json", known[name])
+        write_json_atomic(folder / f"{name}.json", known[name])
     return {name: known[name] for name in trials}
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from auxlib.auxiliary import AuxiliaryConfig
     from auxlib.classification.encoders import Encoder
     from auxlib.collator import FeatureCollator
-    from auxlib.features import Frame
+    from auxlib.features import TextTemplate
     from auxlib.frozen import Expert
     from auxlib.modeling import AuxiliaryTunedLM
     from auxlib.worlds.storyland import Storyland
@@ -213,14 +213,14 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Listed]:
 
 
 @pytest.fixture(scope="session")
-def frame(expert: Expert) -> Frame:
-    from auxlib.features import Frame
+def frame(expert: Expert) -> TextTemplate:
+    from auxlib.features import TextTemplate
 
-    return Frame.of(expert, PREAMBLE)
+    return TextTemplate.of(expert, PREAMBLE)
 
 
 @pytest.fixture(scope="session")
-def make_tuned(expert: Expert, frame: Frame) -> Callable[..., AuxiliaryTunedLM]:
+def make_tuned(expert: Expert, frame: TextTemplate) -> Callable[..., AuxiliaryTunedLM]:
     """A pair with a random auxiliary that has something to say (``zero_init=False``). Options go to its config."""
 
     def make(
@@ -230,14 +230,14 @@ def make_tuned(expert: Expert, frame: Frame) -> Callable[..., AuxiliaryTunedLM]:
 
         from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel
         from auxlib.features import choose_support, token_groups
-        from auxlib.keywords import word_continues
+        from auxlib.keywords import continuation_mask
         from auxlib.modeling import AuxiliaryTunedLM
 
         config = config or AuxiliaryConfig(**{"width": 16, "heads": 2, "zero_init": False, **options})
         vocabulary = beside.unembedding.shape[0]
         encoded = [frame.encode(beside, text) for text in SENTENCES]
         support = None if whole else choose_support(encoded, vocabulary, at_least=1)
-        groups = token_groups(encoded, word_continues(beside.tokenizer, vocabulary), at_least=1)
+        groups = token_groups(encoded, continuation_mask(beside.tokenizer, vocabulary), at_least=1)
         torch.manual_seed(seed)
         auxiliary = AuxiliaryModel(config, beside.unembedding.float(), groups, support)
         if not config.zero_init:
@@ -275,7 +275,7 @@ def real_expert() -> Expert:
 @pytest.fixture(scope="session")
 def features(
     expert: Expert,
-    frame: Frame,
+    frame: TextTemplate,
     make_tuned: Callable[..., AuxiliaryTunedLM],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Dataset:
@@ -292,7 +292,7 @@ def features(
 
 
 @pytest.fixture
-def make_collator(expert: Expert, frame: Frame) -> Callable[..., FeatureCollator]:
+def make_collator(expert: Expert, frame: TextTemplate) -> Callable[..., FeatureCollator]:
     from auxlib.collator import FeatureCollator
 
     return lambda kind=FeatureCollator, **options: kind(expert.tokenizer, frame.preamble_ids[-1], **options)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from auxlib.collator import padded
-from auxlib.data.arrow_cache import Batches, by_length, launched, table_once
+from auxlib.data.arrow_cache import Batches, by_length, load_or_build, rank_and_world_size
 from auxlib.data.assets import cache_dir
 from auxlib.errors import TaskError
 from auxlib.frozen import DEFAULTS, fingerprint, load_frozen
@@ -125,7 +125,7 @@ def cache_states(
     columns = Features({"token_ids": List(Value("int32")), "hidden": List(Value("float16")), "label": Value("int64")})
     key = json.dumps([encoder.fingerprint, str(encoder.model.dtype), encoded, labels])
     folder = cache_dir() / "states" / hashlib.sha256(key.encode()).hexdigest()[:20]
-    return table_once(folder, columns, lambda: list(by_length(encoded, batch_tokens)), read)
+    return load_or_build(folder, columns, lambda: list(by_length(encoded, batch_tokens)), read)
 
 
 def _state_rows(
@@ -134,7 +134,9 @@ def _state_rows(
     from tqdm.auto import tqdm
 
     total = sum(map(len, batches))
-    with tqdm(total=total, desc="frozen encoder reads", unit="text", disable=not progress or launched()[0] > 0) as bar:
+    with tqdm(
+        total=total, desc="frozen encoder reads", unit="text", disable=not progress or rank_and_world_size()[0] > 0
+    ) as bar:
         for batch in batches:
             ids, mask = as_batch(encoder, [encoded[row] for row in batch])
             states = encoder.read(ids, mask).to("cpu", torch.float16)

@@ -46,7 +46,7 @@ def text_batch(encoder: Encoder, rows: Sequence[Mapping[str, Any]]) -> Batch:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FitResult:
     """What a training left beside the trained weights.
 
     Attributes:
@@ -77,7 +77,7 @@ def fit(
     loss: Loss = F.cross_entropy,
     seed: int = 0,
     progress: bool = True,
-) -> Fitted:
+) -> FitResult:
     """Train in place by `transformers.Trainer` (AdamW, warm-up, cosine to zero) and keep the epoch that is best on dev.
 
     Raises:
@@ -92,7 +92,7 @@ def fit(
         trainer.train()
     log = trainer.state.log_history
     dev, losses = ([entry[key] for entry in log if key in entry] for key in ("eval_accuracy", "loss"))
-    return Fitted(dev, losses, trainer.state.global_step, perf_counter() - start)
+    return FitResult(dev, losses, trainer.state.global_step, perf_counter() - start)
 
 
 class _Learner(nn.Module):
@@ -137,7 +137,7 @@ def _arguments(folder: str, epochs: int, batch_size: int, rate: float, seed: int
 
 
 @torch.inference_mode()
-def scores_of(system: nn.Module, rows: Rows, collate: Collate, noise: float = 0.0, seed: int = 0) -> Tensor:
+def predict_logits(system: nn.Module, rows: Rows, collate: Collate, noise: float = 0.0, seed: int = 0) -> Tensor:
     """Scores ``[N, K]`` for all rows, in their order.
 
     Args:
@@ -164,7 +164,7 @@ def labels_of(rows: Rows) -> list[int]:
     return [rows[i]["label"] for i in range(len(rows))]
 
 
-def judged(scores: Tensor, labels: Sequence[int]) -> dict[str, float]:
+def classification_metrics(scores: Tensor, labels: Sequence[int]) -> dict[str, float]:
     """Accuracy, and F1 averaged over all labels, each of which counts the same."""
     said, true = scores.argmax(-1), torch.tensor(labels)
     both = torch.zeros(scores.shape[1], scores.shape[1])

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from auxlib.classification.encoders import Encoder, cache_states, load_encoder
-from auxlib.classification.trainer import fit, judged, labels_of, scores_of, states_batch
+from auxlib.classification.trainer import classification_metrics, fit, labels_of, predict_logits, states_batch
 from auxlib.classification.ytuning import LOSSES, LabelConfig, LabelDecoder, LabelTuned, name_states
 from auxlib.collator import FeatureRows
 from auxlib.data.tasks import label_names, load_task
@@ -53,7 +53,7 @@ def train_labels(
         seed=seed, progress=progress,
     )  # fmt: skip
     test = rows["test"]
-    found = judged(scores_of(decoder, test, states_batch), labels_of(test))
+    found = classification_metrics(predict_logits(decoder, test, states_batch), labels_of(test))
     receipt = {
         "task": str(task), "texts": len(rows["train"]), "loss": loss, "epochs": epochs, "learning_rate": learning_rate,
         "seed": seed, "best_epoch": fitted.best_epoch, "test": found, **asdict(config),

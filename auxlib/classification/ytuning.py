@@ -29,7 +29,7 @@ from auxlib.errors import CheckpointError, TaskError
 from auxlib.frozen import require_same_expert
 
 MARGIN = 1.0
-AT_ONCE = 128  # texts that are read together
+CHUNK_ROWS = 128  # texts that are read together
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,8 @@ class LabelTuned:
             raise TaskError("there is a text without a word; leave it out, there is nothing to tell it by.")
         rows = {"text": list(texts)} | ({} if second is None else {"second": list(second)})
         encoded, found = self.encoder.encode(rows, self.length), []
-        for start in range(0, len(encoded), AT_ONCE):
-            ids, mask = as_batch(self.encoder, encoded[start : start + AT_ONCE])
+        for start in range(0, len(encoded), CHUNK_ROWS):
+            ids, mask = as_batch(self.encoder, encoded[start : start + CHUNK_ROWS])
             found.append(self.decoder.eval()(self.encoder.read(ids, mask), mask))
         return torch.cat(found)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Batches = Sequence[Sequence[int]]
 
 
-def table_once(
+def load_or_build(
     folder: Path, columns: Features, plan: Callable[[], Batches], read: Callable[[Batches], Iterator[dict]]
 ) -> Dataset:
     """The table in ``folder``, memory-mapped; written now if nobody has written it.
@@ -35,19 +35,19 @@ def table_once(
     from datasets import load_from_disk
 
     if not folder.is_dir():
-        (rank, ranks), batches = launched(), plan()
+        (rank, ranks), batches = rank_and_world_size(), plan()
 
         def write(batches: Batches, scratch: Path) -> None:
             _write(read(batches), columns, scratch)
 
         if ranks == 1:
-            _once(folder, partial(write, batches))
+            _build_once(folder, partial(write, batches))
         else:
-            _share_out(folder, write, [batches[part::ranks] for part in range(min(ranks, len(batches)))], rank)
+            _build_shared(folder, write, [batches[part::ranks] for part in range(min(ranks, len(batches)))], rank)
     return load_from_disk(str(folder))
 
 
-def launched() -> tuple[int, int]:
+def rank_and_world_size() -> tuple[int, int]:
     """This process's number and how many there are, as its launcher told it; ``(0, 1)`` for one that stands alone."""
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
@@ -63,7 +63,7 @@ def by_length(encoded: Sequence[Sequence[int]], batch_tokens: int) -> Iterator[l
     yield batch
 
 
-def _once(folder: Path, make: Callable[[Path], None]) -> None:
+def _build_once(folder: Path, make: Callable[[Path], None]) -> None:
     """Let one process alone make a folder; it is written beside its place, and there whole or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = folder.with_name(f".{folder.name}.part")
@@ -87,7 +87,7 @@ def _write(rows: Iterator[dict], columns: Features, scratch: Path) -> None:
     built.save_to_disk(str(scratch / "ready"))
 
 
-def _share_out(folder: Path, write: Callable[..., None], shares: Sequence[Batches], rank: int) -> None:
+def _build_shared(folder: Path, write: Callable[..., None], shares: Sequence[Batches], rank: int) -> None:
     """Each process writes its share, then whichever shares are still nobody's, and one of them joins all."""
     from datasets import concatenate_datasets, load_from_disk
 
@@ -95,7 +95,7 @@ def _share_out(folder: Path, write: Callable[..., None], shares: Sequence[Batche
     for turn in range(len(shares)):
         part = (rank + turn) % len(shares)
         if not folder.is_dir():
-            _once(parts[part], partial(write, shares[part]))
+            _build_once(parts[part], partial(write, shares[part]))
 
     def join(scratch: Path) -> None:
         turns = [turn for share in shares for turn, batch in enumerate(share) for _ in batch]
@@ -103,6 +103,6 @@ def _share_out(folder: Path, write: Callable[..., None], shares: Sequence[Batche
         whole = concatenate_datasets([load_from_disk(str(part)) for part in parts])
         whole.select(order).save_to_disk(scratch / "ready")
 
-    _once(folder, join)
+    _build_once(folder, join)
     for part in parts:
         shutil.rmtree(part, ignore_errors=True)

@@ -12,8 +12,8 @@ from auxlib.errors import CourseError
 Record = dict[str, Any]
 
 
-def read_whole(path: Path, needed: Set[str], again: str) -> Record | None:
-    """Read JSON that `write_whole` has written, or None where there is none.
+def read_json(path: Path, needed: Set[str], again: str) -> Record | None:
+    """Read JSON that `write_json_atomic` has written, or None where there is none.
 
     Raises:
         CourseError: it is damaged, or lacks one of the names; ``again`` is the command that makes it.
@@ -29,7 +29,7 @@ def read_whole(path: Path, needed: Set[str], again: str) -> Record | None:
     return found
 
 
-def write_whole(path: Path, content: Any) -> None:
+def write_json_atomic(path: Path, content: Any) -> None:
     """Write JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".part")

@@ -32,7 +32,7 @@ LEAST = 1e-4  # a weight below that has no say, and still costs its passes throu
 
 
 @dataclass(frozen=True)
-class Asked:
+class ObjectiveLoss:
     """One objective in one step.
 
     Attributes:
@@ -47,7 +47,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class GradientStats:
     """How the objectives' gradients on the body lie to a direction on it.
 
     Attributes:
@@ -60,17 +60,17 @@ class Agreement:
     losses: Tensor
     dots: Tensor
     norms: Tensor
-    toward: float = 0.0
+    reference_norm: float = 0.0
 
     @property
     def cosines(self) -> Tensor:
         """Between -1 and 1, ``[N]``; 0 for an objective that asks nothing of the body."""
-        return self.dots / (self.norms * self.toward).clamp(min=1e-12)
+        return self.dots / (self.norms * self.reference_norm).clamp(min=1e-12)
 
 
-def add_gradients(
-    body: Parameters, asked: Sequence[Asked], weights: Tensor, toward: Gradient | None = None
-) -> Agreement:
+def accumulate_weighted_grads(
+    body: Parameters, objectives: Sequence[ObjectiveLoss], weights: Tensor, reference_grad: Gradient | None = None
+) -> GradientStats:
     """Add the gradient of ``Σ_i w_i L_i`` to ``.grad`` of the body and of all heads, one objective after another.
 
     Args:
@@ -82,7 +82,7 @@ def add_gradients(
         TrainingError: a loss is no finite number. Nothing has then been added for this objective or a later one.
     """
     losses, dots, norms = [], [], []
-    for one, weight in zip(asked, weights.tolist(), strict=True):
+    for one, weight in zip(objectives, weights.tolist(), strict=True):
         loss = one.loss()
         if not math.isfinite(loss.item()):
             raise TrainingError(f"the loss of objective {one.name!r} is {loss.item()}; look at its texts and its rate.")
@@ -92,10 +92,10 @@ def add_gradients(
             parameter.grad = part * weight if parameter.grad is None else parameter.grad.add_(part, alpha=weight)
         on_body = gradient[: len(body)]
         losses.append(loss.detach())
-        dots.append(inner(on_body, toward) if toward is not None else loss.new_zeros(()))
+        dots.append(inner(on_body, reference_grad) if reference_grad is not None else loss.new_zeros(()))
         norms.append(inner(on_body, on_body).sqrt())
-    length = inner(toward, toward).sqrt().item() if toward is not None else 0.0
-    return Agreement(*(torch.stack(column).detach() for column in (losses, dots, norms)), length)
+    length = inner(reference_grad, reference_grad).sqrt().item() if reference_grad is not None else 0.0
+    return GradientStats(*(torch.stack(column).detach() for column in (losses, dots, norms)), length)
 
 
 def inner(one: Gradient, other: Gradient) -> Tensor:
@@ -112,27 +112,27 @@ class MetaWeights:
         rule: "cosine" is that of the authors' code: v follows the cosine between an objective's gradient and the
             development gradient, whatever their lengths. "exact" is the slope of the development loss after one plain
             gradient step: ``β w_j (⟨g_dev, g_j⟩ − Σ_i w_i ⟨g_dev, g_i⟩)``.
-        step: β, the size of that step.
+        step_size: β, the size of that step.
     """
 
-    def __init__(self, count: int, rate: float = 1e-2, rule: str = "cosine", step: float = 1.0) -> None:
+    def __init__(self, count: int, rate: float = 1e-2, rule: str = "cosine", step_size: float = 1.0) -> None:
         if rule not in ("cosine", "exact"):
             raise TrainingError(f"there is no rule {rule!r} for the weights; take 'cosine' or 'exact'.")
-        self.logits, self.rate, self.rule, self.step = torch.zeros(count), rate, rule, step
+        self.logits, self.rate, self.rule, self.step_size = torch.zeros(count), rate, rule, step_size
 
     @property
     def weights(self) -> Tensor:
         """They sum to one, ``[N]``."""
         return self.logits.softmax(0)
 
-    def direction(self, seen: Agreement) -> Tensor:
+    def direction(self, seen: GradientStats) -> Tensor:
         """Where v should go to lower the development loss, ``[N]``."""
         if self.rule == "cosine":
             return seen.cosines
         weights = self.weights.to(seen.dots)
-        return self.step * weights * (seen.dots - weights @ seen.dots)
+        return self.step_size * weights * (seen.dots - weights @ seen.dots)
 
-    def follow(self, seen: Agreement) -> None:
+    def step(self, seen: GradientStats) -> None:
         """One step of v. Only differences of v count, and none grows beyond what leaves a weight its least share."""
         moved = self.logits + self.rate * self.direction(seen).to(self.logits)
         self.logits = (moved - moved.max()).clamp(min=math.log(LEAST))
@@ -150,16 +150,16 @@ def development_gradient(
         states_of: the body's states ``[B, T, D]`` of a batch.
         fit, ask: batches with ``mask [B, T]`` and ``labels [B]``.
         labels: K.
-        decay: of the head's weights, as in ``fitted_head``.
+        decay: of the head's weights, as in ``fit_linear_head``.
     """
     with torch.no_grad():
         features = mean_state(states_of(fit), fit["mask"])
-    head = fitted_head(features, fit["labels"], labels, decay)
+    head = fit_linear_head(features, fit["labels"], labels, decay)
     scores = head(mean_state(states_of(ask), ask["mask"]))
     return torch.autograd.grad(F.cross_entropy(scores, ask["labels"]), list(body), materialize_grads=True)
 
 
-def fitted_head(features: Tensor, labels: Tensor, count: int, decay: float = 1e-2) -> nn.Linear:
+def fit_linear_head(features: Tensor, labels: Tensor, count: int, decay: float = 1e-2) -> nn.Linear:
     """The linear head with the least cross-entropy on features ``[B, D]``, plus ``decay / 2`` times its squares.
 
     Its bias is held short too: of a label that these few texts lack, a free one would be sure that it is nowhere. A

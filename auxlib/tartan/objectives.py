@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auxlib.classification.encoders import mean_state
-from auxlib.collator import IGNORED, padded
+from auxlib.collator import IGNORE_INDEX, padded
 from auxlib.errors import TrainingError
 from auxlib.tartan.meta_weights import Batch
 
@@ -63,7 +63,7 @@ class Objective(nn.Module, ABC):
         """From the body's states ``[B, T, D]`` of this batch."""
 
 
-class Labels(Objective):
+class Classification(Objective):
     """Which label has a text? The end task, or another that has labels.
 
     Args:
@@ -89,7 +89,7 @@ class Labels(Objective):
         return F.cross_entropy(self.scores(states, batch["mask"]), batch["labels"])
 
 
-class Alike(Objective):
+class CollapseObjective(Objective):
     """One who does harm: all texts are to look alike. What tells them apart is what it takes away.
 
     Args:
@@ -111,7 +111,7 @@ class Alike(Objective):
         return self.strength * (means - means.mean(0)).square().sum(-1).mean()
 
 
-class HiddenWords(Objective):
+class MaskedLM(Objective):
     """Which words have been hidden? Masked language modelling (Devlin et al. 2019) with a head tied to the embeddings.
 
     Args:
@@ -133,29 +133,29 @@ class HiddenWords(Objective):
         self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings))
 
     def batch(self, asked: Texts, generator: torch.Generator) -> dict[str, Tensor]:
-        """``targets [B, T]``: the word where one is hidden, `IGNORED` elsewhere."""
+        """``targets [B, T]``: the word where one is hidden, `IGNORE_INDEX` elsewhere."""
         batch = hidden_batch(asked, self.mask_id, self.hideable, self.share, generator)
         words, targets = batch["input_ids"], batch["targets"]
         kind = torch.rand(words.shape, generator=generator)
         known = self.hideable.nonzero().squeeze(1)
         other = known[torch.randint(len(known), words.shape, generator=generator)]
         shown = torch.where(kind < 0.8, words, torch.where(kind < 0.9, other, targets))
-        return batch | {"input_ids": torch.where(targets == IGNORED, words, shown)}
+        return batch | {"input_ids": torch.where(targets == IGNORE_INDEX, words, shown)}
 
     def loss(self, states: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy of the hidden words; no other word is scored."""
-        hidden = batch["targets"] != IGNORED
+        hidden = batch["targets"] != IGNORE_INDEX
         scores = F.linear(self.transform(states[hidden]), self.tied[0].weight, self.bias)
         return F.cross_entropy(scores, batch["targets"][hidden])
 
 
-class MissingWords(Objective):
+class BagOfWordsMLM(Objective):
     """Which words belong into this text? As above, but told from the mean of its states, wherever they stood.
 
     What a whole text is about is asked directly, as by a label; so it is learned in fewer steps than word by word.
 
     Args:
-        texts, mask_id, hideable, share: as for `HiddenWords`.
+        texts, mask_id, hideable, share: as for `MaskedLM`.
         width: D.
     """
 
@@ -165,20 +165,20 @@ class MissingWords(Objective):
         self.head = nn.Linear(width, len(hideable))
 
     def batch(self, asked: Texts, generator: torch.Generator) -> dict[str, Tensor]:
-        """``targets [B, T]``: the word where one is missing, `IGNORED` elsewhere."""
+        """``targets [B, T]``: the word where one is missing, `IGNORE_INDEX` elsewhere."""
         return hidden_batch(asked, self.mask_id, self.hideable, self.share, generator)
 
     def loss(self, states: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy of the missing words, each told from its whole text."""
         told = self.head(mean_state(states, batch["mask"])).log_softmax(-1)
-        row, column = (batch["targets"] != IGNORED).nonzero(as_tuple=True)
+        row, column = (batch["targets"] != IGNORE_INDEX).nonzero(as_tuple=True)
         return F.nll_loss(told[row], batch["targets"][row, column])
 
 
 def hidden_batch(
     texts: Texts, mask_id: int, hideable: Tensor, share: float, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Texts in which some words are replaced by ``mask_id``; ``targets [B, T]`` knows them and is `IGNORED` elsewhere.
+    """Texts with some words replaced by ``mask_id``; ``targets [B, T]`` holds them, `IGNORE_INDEX` elsewhere.
 
     Each word that may be hidden is with probability ``share``; if chance spares a whole batch, all are.
     """
@@ -187,4 +187,7 @@ def hidden_batch(
     can = hideable[words] & batch["mask"]
     hidden = can & (torch.rand(words.shape, generator=generator) < share)
     hidden = hidden if hidden.any() else can
-    return batch | {"input_ids": words.masked_fill(hidden, mask_id), "targets": words.masked_fill(~hidden, IGNORED)}
+    return batch | {
+        "input_ids": words.masked_fill(hidden, mask_id),
+        "targets": words.masked_fill(~hidden, IGNORE_INDEX),
+    }

@@ -20,10 +20,16 @@ import torch
 from torch import Tensor, nn
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from auxlib.classification.trainer import judged
+from auxlib.classification.trainer import classification_metrics
 from auxlib.errors import TrainingError
 from auxlib.frozen import best_device, best_dtype
-from auxlib.tartan.meta_weights import Asked, Batch, MetaWeights, add_gradients, development_gradient
+from auxlib.tartan.meta_weights import (
+    Batch,
+    MetaWeights,
+    ObjectiveLoss,
+    accumulate_weighted_grads,
+    development_gradient,
+)
 from auxlib.tartan.objectives import Objective, Rows, rows_batch
 
 DECAY = 1.0  # of the fresh head: fitted on few texts, it is to be hardly more than the labels' mean states
@@ -31,7 +37,7 @@ ASKING = 4 / 3  # passes through the body for a development gradient: one, and a
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingConfig:
     """How long and how fast.
 
     Attributes:
@@ -46,12 +52,12 @@ class Plan:
 
     passes: int
     batch_size: int = 32
-    rate: float = 1e-4
-    faster: float = 3.0
-    every: int = 25
+    learning_rate: float = 1e-4
+    head_lr_multiplier: float = 3.0
+    eval_steps: int = 25
     seed: int = 0
-    smooth: float = 0.9
-    halved: bool = False
+    ema: float = 0.9
+    bf16: bool = False
 
     def steps(self, objectives: int, meta: bool) -> int:
         """How often all can be asked: with META each step also asks the development texts."""
@@ -59,7 +65,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Taught:
+class History:
     """What a training left beside the trained weights.
 
     Attributes:
@@ -77,7 +83,7 @@ class Taught:
     step_seconds: float
 
 
-class Shared(nn.Module):
+class MultiTaskModel(nn.Module):
     """A body and a head for each objective, the end task's first.
 
     Args:
@@ -99,9 +105,13 @@ class Shared(nn.Module):
         return scores if labels is None else {"loss": nn.functional.cross_entropy(scores, labels), "logits": scores}
 
 
-def train_together(
-    shared: Shared, plan: Plan, dev: Rows = (), meta: MetaWeights | None = None, progress: bool = True
-) -> Taught:
+def train_multitask(
+    model: MultiTaskModel,
+    config: TrainingConfig,
+    dev: Rows = (),
+    meta: MetaWeights | None = None,
+    progress: bool = True,
+) -> History:
     """Train in place, and keep the weights that are best on development rows where there are any.
 
     Args:
@@ -117,16 +127,18 @@ def train_together(
             f"the weights learn from pairs of development rows with one label, and {len(dev)} rows hold none: hold "
             "more texts out."
         )
-    if meta is not None and len(meta.weights) != len(shared.objectives):
-        raise TrainingError(f"{len(meta.weights)} weights for {len(shared.objectives)} objectives.")
+    if meta is not None and len(meta.weights) != len(model.objectives):
+        raise TrainingError(f"{len(meta.weights)} weights for {len(model.objectives)} objectives.")
     start = perf_counter()
     with TemporaryDirectory() as folder:
-        trainer = _Together(shared, plan, dev, meta, _arguments(Path(folder), shared, plan, bool(dev), meta, progress))
+        trainer = _Together(
+            model, config, dev, meta, _arguments(Path(folder), model, config, bool(dev), meta, progress)
+        )
         trainer.train()
     return trainer.taught(perf_counter() - start)
 
 
-def two_alike(rows: Rows, size: int, generator: torch.Generator) -> tuple[Rows, Rows]:
+def label_matched_batches(rows: Rows, size: int, generator: torch.Generator) -> tuple[Rows, Rows]:
     """Two batches of at most ``size`` rows that hold the same labels, each as often: nobody asks for a label unheard.
 
     A row without a partner of its label is left out.
@@ -145,7 +157,7 @@ def two_alike(rows: Rows, size: int, generator: torch.Generator) -> tuple[Rows, 
 class _Steps(torch.utils.data.Dataset):
     """The batches of every step, by its number."""
 
-    def __init__(self, shared: Shared, plan: Plan, dev: Rows, meta: bool) -> None:
+    def __init__(self, shared: MultiTaskModel, plan: TrainingConfig, dev: Rows, meta: bool) -> None:
         self.shared, self.plan, self.dev, self.meta = shared, plan, dev, meta
 
     def __len__(self) -> int:
@@ -156,7 +168,9 @@ class _Steps(torch.utils.data.Dataset):
         size = self.plan.batch_size
         found = {str(i): one.draw(size, draw) for i, one in enumerate(self.shared.objectives)}
         if self.meta:
-            found |= dict(zip(("fit", "ask"), map(rows_batch, two_alike(self.dev, size, draw)), strict=True))
+            found |= dict(
+                zip(("fit", "ask"), map(rows_batch, label_matched_batches(self.dev, size, draw)), strict=True)
+            )
         return found
 
 
@@ -164,18 +178,26 @@ class _Together(Trainer):
     """Trainer whose step adds one objective's gradient after another."""
 
     def __init__(
-        self, shared: Shared, plan: Plan, dev: Rows, meta: MetaWeights | None, arguments: TrainingArguments
+        self,
+        shared: MultiTaskModel,
+        plan: TrainingConfig,
+        dev: Rows,
+        meta: MetaWeights | None,
+        arguments: TrainingArguments,
     ) -> None:
         self.shared, self.plan, self.meta, self.toward = shared, plan, meta, None
         self.seen, self.weights, self.took = [], [], []
         self.body = [weight for weight in shared.body.parameters() if weight.requires_grad]
         heads = [weight for one in shared.objectives for weight in one.parameters()]
-        groups = [{"params": self.body, "lr": plan.rate}, {"params": heads, "lr": plan.faster * plan.rate}]
+        groups = [
+            {"params": self.body, "lr": plan.learning_rate},
+            {"params": heads, "lr": plan.head_lr_multiplier * plan.learning_rate},
+        ]
         optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01)
         super().__init__(
             shared, arguments, data_collator=rows_batch, train_dataset=_Steps(shared, plan, dev, meta is not None),
             eval_dataset=dev or None, optimizers=(optimiser, None),
-            compute_metrics=lambda found: judged(torch.tensor(found.predictions), found.label_ids.tolist()),
+            compute_metrics=lambda out: classification_metrics(torch.tensor(out.predictions), out.label_ids.tolist()),
         )  # fmt: skip
         self.remove_callback(PrinterCallback)
 
@@ -190,11 +212,11 @@ class _Together(Trainer):
         model.train()
         count = len(self.shared.objectives)
         weights = torch.full((count,), 1 / count) if self.meta is None else self.meta.weights
-        asked = [Asked(one.name, partial(self._loss, one, inputs[str(i)]), list(one.parameters()))
+        asked = [ObjectiveLoss(one.name, partial(self._loss, one, inputs[str(i)]), list(one.parameters()))
                  for i, one in enumerate(self.shared.objectives)]  # fmt: skip
-        seen = add_gradients(self.body, asked, weights, toward)
+        seen = accumulate_weighted_grads(self.body, asked, weights, toward)
         if self.meta is not None:
-            self.meta.follow(seen)
+            self.meta.step(seen)
         self.seen.append(seen)
         self.weights.append(weights)
         self.took.append(perf_counter() - start)
@@ -214,22 +236,27 @@ class _Together(Trainer):
         labels = self.shared.objectives[0].head.out_features
         fresh = development_gradient(self.body, self._states, inputs["fit"], inputs["ask"], labels, DECAY)
         # a few texts say little, and say it anew with each step; the body moves slowly, so what they said adds up
-        keep = self.plan.smooth if self.toward else 0.0
+        keep = self.plan.ema if self.toward else 0.0
         self.toward = [part.lerp(old, keep) for part, old in zip(fresh, self.toward or fresh, strict=True)]
         return self.toward
 
-    def taught(self, seconds: float) -> Taught:
+    def taught(self, seconds: float) -> History:
         """What has been seen on the way."""
         dev = [entry["eval_macro_f1"] for entry in self.state.log_history if "eval_macro_f1" in entry]
         losses, cosines = (torch.stack([getattr(seen, what) for seen in self.seen]) for what in ("losses", "cosines"))
-        return Taught(dev, losses.cpu(), torch.stack(self.weights), cosines.cpu(), seconds, median(self.took))
+        return History(dev, losses.cpu(), torch.stack(self.weights), cosines.cpu(), seconds, median(self.took))
 
 
 def _arguments(
-    folder: Path, shared: Shared, plan: Plan, judged_on_the_way: bool, meta: MetaWeights | None, progress: bool
+    folder: Path,
+    shared: MultiTaskModel,
+    plan: TrainingConfig,
+    judged_on_the_way: bool,
+    meta: MetaWeights | None,
+    progress: bool,
 ) -> TrainingArguments:
     choose = {
-        "eval_strategy": "steps", "eval_steps": plan.every, "save_strategy": "best", "save_only_model": True,
+        "eval_strategy": "steps", "eval_steps": plan.eval_steps, "save_strategy": "best", "save_only_model": True,
         "load_best_model_at_end": True, "metric_for_best_model": "eval_macro_f1", "greater_is_better": True,
     }  # fmt: skip
     return TrainingArguments(
@@ -237,6 +264,6 @@ def _arguments(
         per_device_eval_batch_size=128, lr_scheduler_type="cosine", warmup_steps=0.06, max_grad_norm=1.0,
         logging_strategy="no", remove_unused_columns=False, label_names=["labels"], report_to="none",
         disable_tqdm=not progress, seed=plan.seed, use_cpu=not torch.cuda.is_available(),
-        bf16=plan.halved and best_dtype(best_device()) == torch.bfloat16,
+        bf16=plan.bf16 and best_dtype(best_device()) == torch.bfloat16,
         **(choose if judged_on_the_way else {"save_strategy": "no"}),
     )  # fmt: skip

@@ -73,7 +73,7 @@ class Automaton:
         start[0] = 1.0
         return _settle(lambda v: start.index_add(0, target, v[source] * probs), start)
 
-    def still_to_come(self, words: Tensor) -> Tensor:
+    def future_keyword_prob(self, words: Tensor) -> Tensor:
         """P(word is said from here on | state) for different words, ``[K]`` to ``[S, K]``; exactly 1 where certain.
 
         The transition matrix A splits into the steps that say the word and the others, and backward dynamic

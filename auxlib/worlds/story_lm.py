@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from auxlib.data.assets import data_dir
-from auxlib.data.json_io import write_whole
-from auxlib.flops import counting
+from auxlib.data.json_io import write_json_atomic
+from auxlib.flops import count_flops
 from auxlib.frozen import Expert, load_expert
 from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.grammar import FULL_STOP
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 SHIPPED_LM, WELL_READ_LM = "storyland-lm", "storyland-lm-600k"  # read 60,000 and 600,000 sentences
-IGNORED = -100  # a label that costs nothing
+IGNORE_INDEX = -100  # a label that costs nothing
 
 
 def load_story_lm(which: str | Path = SHIPPED_LM) -> Expert:
@@ -61,7 +61,7 @@ def lm_inputs(token_ids: Tensor) -> dict[str, Tensor]:
     return {
         "input_ids": input_ids,
         "attention_mask": said.long(),
-        "labels": input_ids.masked_fill(~said, IGNORED),
+        "labels": input_ids.masked_fill(~said, IGNORE_INDEX),
     }
 
 
@@ -94,7 +94,7 @@ def lm_nll(model: torch.nn.Module, token_ids: Tensor) -> float:
 def training_flops(model: torch.nn.Module, token_ids: Tensor, sentences: int) -> float:
     """What training on so many sentences like ``token_ids [B, T]`` costs, by the rule of the ledger."""
     trained = copy.deepcopy(model).requires_grad_(True)
-    with counting(trained) as tally:
+    with count_flops(trained) as tally:
         trained(**lm_inputs(token_ids), use_cache=False)
     return tally.flops / len(token_ids) * sentences
 
@@ -115,7 +115,7 @@ def word_tokenizer(world: Storyland) -> PreTrainedTokenizerFast:
 def train_shipped(args: Namespace) -> int:
     """Train one of the shipped experts and save it with its receipt: the command ``train storyland-lm``."""
     from auxlib.commands import checkpoint_folder
-    from auxlib.metrics import versions
+    from auxlib.metrics import package_versions
 
     full, rate = (60_000, 6e-3) if args.what == SHIPPED_LM else (600_000, 5e-3)
     world, sentences = Storyland.load(), 2_560 if args.profile == "quick" else full
@@ -124,11 +124,11 @@ def train_shipped(args: Namespace) -> int:
     receipt = {
         "command": f"python -m auxlib train {args.what} --profile {args.profile} --seed {args.seed}",
         "sentences": sentences, "nll": round(lm_nll(model, unseen), 4), "entropy_rate": round(world.entropy_rate, 4),
-        "training_flops": training_flops(model, unseen[:8], sentences), "versions": versions(),
+        "training_flops": training_flops(model, unseen[:8], sentences), "versions": package_versions(),
     }  # fmt: skip
     out = checkpoint_folder(args)
     model.save_pretrained(out)
     word_tokenizer(world).save_pretrained(out)
-    write_whole(out / "receipt.json", receipt)
+    write_json_atomic(out / "receipt.json", receipt)
     print(f"{receipt['nll']:.3f} nats/token, the truth has {receipt['entropy_rate']:.3f}; saved in {out}")
     return 0

@@ -91,7 +91,7 @@ class Storyland(Lexicon):
         """h = p(the keyword is in the sentence | first t tokens), t = 0 … T; ``[B, T]``, ``[B]`` to ``[B, T + 1]``."""
         states = self.states(token_ids)
         self.check_keywords(keyword_ids, len(token_ids))
-        still = self.still_to_come[states, keyword_ids[:, None]]
+        still = self.future_keyword_prob[states, keyword_ids[:, None]]
         return torch.where(_seen(token_ids, keyword_ids), 1.0, still)
 
     def keyword_log_odds(self, token_ids: Tensor, keyword_ids: Tensor) -> Tensor:
@@ -108,17 +108,17 @@ class Storyland(Lexicon):
         return self._ahead(states, _seen(token_ids, keyword_ids), keyword_ids[:, None], every).log()
 
     @cached_property
-    def still_to_come(self) -> Tensor:
+    def future_keyword_prob(self) -> Tensor:
         """P(word is said from here on | state) for every word, ``[S, V]``."""
         blocks = torch.arange(len(self.vocabulary)).split(100)  # each fits a processor's cache: five times faster
-        return torch.cat([self.automaton.still_to_come(words) for words in blocks], 1)
+        return torch.cat([self.automaton.future_keyword_prob(words) for words in blocks], 1)
 
     @cached_property
     def words_per_sentence(self) -> int | None:
         """How many content words every sentence has, if it is the same number of different ones in all; else None."""
         source, word, target, _ = self.automaton.arcs
         content = self.is_content(word)
-        again = self.still_to_come[target[content], word[content]]
+        again = self.future_keyword_prob[target[content], word[content]]
         fewest, most = (self._extreme_count(source, target, content.long(), best) for best in ("amin", "amax"))
         return fewest if fewest == most and float(again.max()) == 0 else None
 
@@ -132,7 +132,7 @@ class Storyland(Lexicon):
         if self.words_per_sentence is None:
             raise WorldError("sentences of this grammar differ in their number of different content words.")
         mask = torch.zeros(len(self.vocabulary), dtype=torch.float64).index_fill(0, self.content_ids, 1.0)
-        return self.still_to_come[0] * mask / self.words_per_sentence
+        return self.future_keyword_prob[0] * mask / self.words_per_sentence
 
     # information, in nats
 
@@ -181,7 +181,7 @@ class Storyland(Lexicon):
     def _ahead(self, states: Tensor, seen: Tensor, keyword_ids: Tensor, words: Tensor) -> Tensor:
         """h after each of the words that may be next, ``[...]`` to ``[..., D]``; 0 for what cannot follow."""
         states, keyword_ids = states[..., None], keyword_ids[..., None]
-        still = self.still_to_come[self.automaton.step[states, words], keyword_ids]
+        still = self.future_keyword_prob[self.automaton.step[states, words], keyword_ids]
         h = still.masked_fill(seen[..., None] | (words == keyword_ids), 1.0)
         return h.masked_fill(self.automaton.probs[states, words] == 0, 0.0)
 

@@ -17,7 +17,7 @@ import nbformat
 
 from course.build import generate, student
 from course.config import Course, Notebook
-from course.exercises.obfuscate import sealed
+from course.exercises.obfuscate import obfuscate
 from course.outputs import tags
 
 TOP = "auxiliary-tuning"  # the one folder that an archive unpacks to
@@ -121,7 +121,7 @@ def _tree(root: Path, names: Iterable[str]) -> Files:
 
 def _without_solutions(library: Files) -> Files:
     rooms = [name for name in library if re.match(r"course/exercises/notebook_\d\d\.py", name)]
-    return library | {name: sealed(library[name].decode()).encode() for name in rooms}
+    return library | {name: obfuscate(library[name].decode()).encode() for name in rooms}
 
 
 def _sheet(course: Course, row: Notebook, variant: int) -> bytes:

@@ -80,16 +80,16 @@ def _alone(task: Task, limits: Limits, folder: Path, result: Connection) -> None
 
     torch.set_num_threads(1)
     exercise = load_exercise(task.id)  # before the fence: it reads files
-    fence.close(folder, limits.seconds, limits.memory_mb)
+    fence.restrict_process(folder, limits.seconds, limits.memory_mb)
     verdict = BLANK
     for answer, context in zip(task.answers, task.context, strict=True):
-        verdict = look(exercise, task.name, answer, context, limits.seed)
+        verdict = judge_source(exercise, task.name, answer, context, limits.seed)
         if verdict.attempted:
             break
     result.send(verdict)
 
 
-def look(exercise: Any, name: str, answer: str, context: Sequence[str], seed: int) -> Verdict:
+def judge_source(exercise: Any, name: str, answer: str, context: Sequence[str], seed: int) -> Verdict:
     """The verdict on one source, in this process."""
     if READS_IT.search(answer):
         return Verdict(False, True, "it asks for the reference solution in place of solving the exercise.")

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from auxlib.data.json_io import write_whole
+from auxlib.data.json_io import write_json_atomic
 from course.classroom.grade import Graded
 from course.exercises.exercise import load_exercise
 from course.score import Mark
@@ -25,7 +25,7 @@ def write(folder: Path, graded: Sequence[Graded]) -> Path:
         writer = csv.DictWriter(stream, list(table[0]))
         writer.writeheader()
         writer.writerows(row | {"student": FORMULA.sub("'", row["student"])} for row in table)
-    write_whole(folder / "grades.json", everything(graded))
+    write_json_atomic(folder / "grades.json", everything(graded))
     for student in dict.fromkeys(one.student for one in graded):
         name = re.sub(r"[^\w.-]+", "_", student)
         text = feedback(student, [one for one in graded if one.student == student])

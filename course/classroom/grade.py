@@ -21,7 +21,7 @@ SKIPPED = ".ipynb_checkpoints"
 
 
 @dataclass(frozen=True)
-class Handed:
+class SubmittedFile:
     """A file, whose it is, and what it seems to be. ``row`` is None for what belongs to no notebook of the course."""
 
     student: str
@@ -63,12 +63,12 @@ def grade(course: Course, paths: Sequence[Path], limits: Limits | None = None, j
     return [Graded(one.student, one.path, _score(one, found), one.note) for one in handed]
 
 
-def collect(course: Course, paths: Sequence[Path]) -> list[Handed]:
+def collect(course: Course, paths: Sequence[Path]) -> list[SubmittedFile]:
     """Who handed in what. Of two files of one student for one notebook the newer counts, and says so."""
     found = [_handed(course, student, path) for student, path in _files(paths)]
     if not found:
         raise CourseError(f"no notebook in {', '.join(map(str, paths))}; give notebooks, or a folder for each student.")
-    newest: dict[tuple[str, Any], Handed] = {}
+    newest: dict[tuple[str, Any], SubmittedFile] = {}
     for one in sorted(found, key=lambda one: one.path.stat().st_mtime):
         key = one.student, one.row.slug if one.row else one.path
         older = newest.pop(key, None)
@@ -91,17 +91,17 @@ def _files(paths: Iterable[Path]) -> Iterable[tuple[str | None, Path]]:
             raise CourseError(f"{path} is neither a notebook nor a folder.")
 
 
-def _handed(course: Course, student: str | None, path: Path) -> Handed:
+def _handed(course: Course, student: str | None, path: Path) -> SubmittedFile:
     named = next((row for row in course.notebooks if row.slug in path.name), None)
     rest = path.stem.replace(named.slug, "").strip(" _-.") if named else path.stem
     student = student or rest or path.resolve().parent.name
     try:
         submission = read_submission(path)
     except CourseError as error:
-        return Handed(student, path, None, None, str(error))
+        return SubmittedFile(student, path, None, None, str(error))
     row = _belongs(course, submission) or named
     note = "" if row else f"{path.name} holds no exercise of this course."
-    return Handed(student, path, row, submission, note)
+    return SubmittedFile(student, path, row, submission, note)
 
 
 def _belongs(course: Course, submission: Submission) -> Notebook | None:
@@ -138,7 +138,7 @@ def tasks_of(row: Notebook, submission: Submission, offer: Mapping[str, ast.stmt
     return tasks
 
 
-def _score(one: Handed, verdicts: Mapping[tuple[int, str], Verdict]) -> Score | None:
+def _score(one: SubmittedFile, verdicts: Mapping[tuple[int, str], Verdict]) -> Score | None:
     if one.row is None:
         return None
     marks = []

@@ -20,7 +20,7 @@ FOLDER = Path("notebooks") / "mistakes"
 
 
 @dataclass(frozen=True)
-class Planted:
+class Mistake:
     """One wrong answer: the exercise's id, what its author believes, what the check must say, and the code."""
 
     exercise: str
@@ -45,14 +45,14 @@ class Planted:
         return load_exercise(self.exercise).judge(self.function())
 
 
-def read_planted(root: Path) -> tuple[Planted, ...]:
+def read_mistakes(root: Path) -> tuple[Mistake, ...]:
     """All planted answers of a repository, by file and cell; an exercise's first one is the classic mistake."""
     if not (paths := sorted((root / FOLDER).glob("[0-9]*.py"))):
         raise CourseError(f"{root / FOLDER} holds no planted answers; run this in a clone of the repository.")
     return tuple(answer for path in paths for answer in _read(path))
 
 
-def _read(path: Path) -> Iterator[Planted]:
+def _read(path: Path) -> Iterator[Mistake]:
     setup, *cells = source_cells(path)
     if setup.metadata.get("title") != "setup":
         raise CourseError(f"{path}: its first cell must be `# %% setup`.")
@@ -61,4 +61,4 @@ def _read(path: Path) -> Iterator[Planted]:
         says = re.match(r"# says: (.+)\n", cell.source)
         if not (title and says):
             raise CourseError(f"{path}: expected `# %% 2.1 · misconception`, then `# says: …`; found {cell.source!r}.")
-        yield Planted(title[1], title[2], says[1].strip(), setup.source, cell.source[says.end() :])
+        yield Mistake(title[1], title[2], says[1].strip(), setup.source, cell.source[says.end() :])

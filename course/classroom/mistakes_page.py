@@ -10,7 +10,7 @@ from collections import defaultdict
 from html import escape
 from pathlib import Path
 
-from course.classroom.mistakes import Planted, read_planted
+from course.classroom.mistakes import Mistake, read_mistakes
 from course.classroom.questions import questions
 from course.config import Course, Notebook, load_course
 
@@ -25,12 +25,12 @@ message in a student's feedback tells which of these you are looking at.
 def mistakes_page(root: Path) -> str:
     """The page in Markdown, for the instructor: all notebooks in the order of the course."""
     course, planted = load_course(root), defaultdict(list)
-    for answer in read_planted(root):
+    for answer in read_mistakes(root):
         planted[answer.exercise].append(answer)
     return "\n".join([OPENING, *(_notebook(course, row, planted) for row in course.notebooks if row.exercises)])
 
 
-def _notebook(course: Course, row: Notebook, planted: dict[str, list[Planted]]) -> str:
+def _notebook(course: Course, row: Notebook, planted: dict[str, list[Mistake]]) -> str:
     parts = [f"## {row.number:02d} · {row.title}\n"]
     asked = questions(course, row)
     here = [answer for exercise in row.exercises for answer in planted[exercise.id]]
@@ -42,7 +42,7 @@ def _notebook(course: Course, row: Notebook, planted: dict[str, list[Planted]]) 
     return "\n".join(parts)
 
 
-def _mistake(answer: Planted) -> str:
+def _mistake(answer: Mistake) -> str:
     """One mistake; the message stands in a block of its own, since it may hold any character."""
     said = f"{answer.exercise}  ✗ {answer.verdict().says}"
     belief = escape(answer.misconception[:1].upper() + answer.misconception[1:], quote=False)

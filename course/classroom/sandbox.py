@@ -18,7 +18,7 @@ CHANGING = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.truncate", "os
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
-def close(folder: Path, seconds: int, memory_mb: int) -> None:
+def restrict_process(folder: Path, seconds: int, memory_mb: int) -> None:
     """From now on this process is fenced in; there is no way back.
 
     Args:

@@ -6,9 +6,9 @@ compares an answer with an oracle and names the identity that broke. The examine
 answers that people really give (``notebooks/mistakes``).
 """
 
-from course.exercises.checker import Desk
+from course.exercises.checker import Checker
 
-check = Desk()
+check = Checker()
 use = check.use
 
 __all__ = ["check", "use"]

@@ -7,7 +7,7 @@ from collections import Counter
 from course.exercises.exercise import Answer, Verdict, load_exercise
 
 
-class Desk:
+class Checker:
     """Call it to check an answer. It keeps nothing but the last verdict on each exercise and which hints were read."""
 
     def __init__(self) -> None:

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from auxlib.collator import IGNORED
-from auxlib.tartan.meta_weights import fitted_head
+from auxlib.collator import IGNORE_INDEX
+from auxlib.tartan.meta_weights import fit_linear_head
 from course.exercises.exercise import Answer, exercise, expect, expect_number, expect_tensor, gap
 
 EXACT = 1e-6
@@ -27,24 +27,25 @@ def _not_known(said: Tensor | float, known: dict[str, Tensor]) -> None:
     "11.1",
     hints=(
         "Every missing word is one thing to be told, whichever text it is missing from. Find all of them first.",
-        "`(targets != IGNORED).nonzero(as_tuple=True)` gives their rows and columns; the row says which text tells.",
-        "row, column = (targets != IGNORED).nonzero(as_tuple=True); return -told[row, targets[row, column]].mean()",
+        "`(targets != IGNORE_INDEX).nonzero(as_tuple=True)` gives rows and columns; the row says which text tells.",
+        "row, column = (targets != IGNORE_INDEX).nonzero(as_tuple=True); "
+        "return -told[row, targets[row, column]].mean()",
     ),
 )
 def missing_loss(told: Tensor, targets: Tensor) -> Tensor:
     """Mean of −log p over all missing words: ``[B, V]`` and ``[B, T]`` to one number."""
-    row, column = (targets != IGNORED).nonzero(as_tuple=True)
+    row, column = (targets != IGNORE_INDEX).nonzero(as_tuple=True)
     return -told[row, targets[row, column]].mean()
 
 
 @missing_loss.examiner
 def _(answer: Answer) -> str:
     told = torch.randn(4, 130, dtype=torch.float64).log_softmax(-1).requires_grad_()
-    targets = torch.full((4, 6), IGNORED)  # 130 words: there is a word 100 from the end, which −100 would mean
+    targets = torch.full((4, 6), IGNORE_INDEX)  # 130 words: there is a word 100 from the end, which −100 would mean
     for at, word in {(0, 1): 17, (0, 2): 4, (0, 5): 9, (1, 3): 88, (2, 0): 30, (2, 4): 17}.items():
         targets[at] = word
     loss = answer(told, targets)
-    said, missing = expect_number(loss, "the loss of a batch"), targets != IGNORED
+    said, missing = expect_number(loss, "the loss of a batch"), targets != IGNORE_INDEX
     costs = -told.detach().gather(1, targets.clamp(min=0))  # where nothing is missing, that of word 0
     wrapped = -told.detach().gather(1, targets % 130)
     kept, counts = costs * missing, missing.sum(1)
@@ -197,14 +198,14 @@ def _(answer: Answer) -> str:
     "11.4",
     hints=(
         "Two batches, two jobs: one fits a head, the other is judged by it. Which of the two may reach the body?",
-        "`fitted_head(features, labels, count, decay)` returns a layer that is held still. Give it features without a "
-        "graph.",
-        "head = fitted_head(fit.detach(), fit_labels, count, decay); return F.cross_entropy(head(ask), ask_labels)",
+        "`fit_linear_head(features, labels, count, decay)` returns a layer that is held still. Give it features "
+        "without a graph.",
+        "head = fit_linear_head(fit.detach(), fit_labels, count, decay); return F.cross_entropy(head(ask), ask_labels)",
     ),
 )
 def ask_through(fit: Tensor, fit_labels: Tensor, ask: Tensor, ask_labels: Tensor, count: int, decay: float) -> Tensor:
     """The loss of some texts through a head that others have fitted: ``[F, D]``, ``[A, D]`` to one number."""
-    head = fitted_head(fit.detach(), fit_labels, count, decay)
+    head = fit_linear_head(fit.detach(), fit_labels, count, decay)
     return F.cross_entropy(head(ask), ask_labels)
 
 
@@ -218,7 +219,7 @@ def _(answer: Answer) -> str:
     said = expect_number(loss, "the loss of those who ask")
 
     def of(one: Tensor, its: Tensor, other: Tensor, theirs: Tensor, decay: float = 0.5) -> Tensor:
-        return F.cross_entropy(fitted_head(one, its, 3, decay)(other), theirs)
+        return F.cross_entropy(fit_linear_head(one, its, 3, decay)(other), theirs)
 
     right = of(fit, fit_labels, ask, ask_labels)
     known = {
@@ -242,7 +243,7 @@ def _(answer: Answer) -> str:
         "the loss is right, but nobody hears it: no gradient leads from it to the texts that ask.",
     )
     (slope,) = torch.autograd.grad(loss, asking)
-    held = fitted_head(fit, fit_labels, 3, 0.5)
+    held = fit_linear_head(fit, fit_labels, 3, 0.5)
     expected = (held(ask).softmax(-1) - F.one_hot(ask_labels, 3)) @ held.weight / 9
     expect(gap(slope, expected) < 1e-4, "the gradient is not the one through a head that is held still.")
     expect(

@@ -21,7 +21,7 @@ exec(
 '''
 
 
-def sealed(source: str) -> str:
+def obfuscate(source: str) -> str:
     """A module that does what ``source`` does, and does not show it."""
     text = base64.b85encode(zlib.compress(source.encode(), 9)).decode()
     return ROOM.format(text=textwrap.fill(text, 118))

@@ -19,20 +19,20 @@ from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.grammar import FULL_STOP
 from auxlib.worlds.storyland import Storyland
 from experiments.baselines.prefix import Prefixed
-from experiments.baselines.reading import Memory, Reading, System, part_of, unread
+from experiments.baselines.reading import DecodingContext, Memory, System, part_of, unread
 from experiments.baselines.story_auxiliary import Gate, StoryAuxiliary, StoryAuxiliaryConfig
 
 CERTAIN = 20.0  # log-odds of what is known for sure
 
 
-class Beside(System):
+class FrozenExpertSystem(System):
     """A frozen expert, and room for something beside it."""
 
     def __init__(self, expert: Expert) -> None:
         super().__init__()
         self.expert = expert.model
 
-    def states(self, reading: Reading, memory: Memory | None = None) -> Tensor:
+    def states(self, reading: DecodingContext, memory: Memory | None = None) -> Tensor:
         """The expert's hidden states ``[B, T, D]`` at the places not in memory yet; cached features are taken."""
         if reading.hidden is not None:
             return reading.hidden
@@ -40,12 +40,12 @@ class Beside(System):
         with torch.no_grad():
             return self.expert.model(new, past_key_values=cache, use_cache=cache is not None).last_hidden_state
 
-    def forward(self, reading: Reading, memory: Memory | None = None) -> Tensor:
+    def forward(self, reading: DecodingContext, memory: Memory | None = None) -> Tensor:
         """The expert alone: ``lm_logits [B, T, V]``."""
         return self.expert.lm_head(self.states(reading, memory))
 
 
-class AuxiliaryTuned(Beside):
+class AuxiliaryTuned(FrozenExpertSystem):
     """``softmax(lm_logits + λ · aux_logits)`` (Zeldes et al. 2020), the auxiliary reading the expert's states.
 
     Args:
@@ -56,14 +56,14 @@ class AuxiliaryTuned(Beside):
         super().__init__(expert)
         self.auxiliary, self.weight, self.told = auxiliary, weight, told
 
-    def forward(self, reading: Reading, memory: Memory | None = None) -> Tensor:
+    def forward(self, reading: DecodingContext, memory: Memory | None = None) -> Tensor:
         """Joint logits ``[B, T, V]``."""
         hidden = self.states(reading, memory)
         seen = reading.seen[:, -hidden.shape[1] :]
         return self.auxiliary(hidden, reading.keyword_ids * self.told, seen, self.weight)
 
 
-class Together(System):
+class SharedLogits(System):
     """The auxiliary on top of a language model that learns with it: the same aids, and nothing frozen.
 
     Built on a model from scratch it tells how much of an advantage comes from the auxiliary's design, and how much from
@@ -75,14 +75,14 @@ class Together(System):
         self.lm, self.auxiliary = lm, StoryAuxiliary(lm.lm_head.weight, config)
         self.auxiliary.unembed = lm.lm_head
 
-    def forward(self, reading: Reading, memory: Memory | None = None) -> Tensor:
+    def forward(self, reading: DecodingContext, memory: Memory | None = None) -> Tensor:
         """Joint logits ``[B, T, V]``."""
         new, cache = unread(reading, memory)
         hidden = self.lm.model(new, past_key_values=cache, use_cache=cache is not None).last_hidden_state
         return self.auxiliary(hidden, reading.keyword_ids, reading.seen[:, -hidden.shape[1] :])
 
 
-class OwnTrunk(Beside):
+class OwnTrunk(FrozenExpertSystem):
     """An independent network reads keyword and text itself, and no state of the expert; its own head starts at zero."""
 
     def __init__(self, expert: Expert, auxiliary: Prefixed) -> None:
@@ -91,30 +91,30 @@ class OwnTrunk(Beside):
         auxiliary.lm.lm_head = nn.Linear(shape.hidden_size, shape.vocab_size, bias=False)
         nn.init.zeros_(auxiliary.lm.lm_head.weight)
 
-    def forward(self, reading: Reading, memory: Memory | None = None) -> Tensor:
+    def forward(self, reading: DecodingContext, memory: Memory | None = None) -> Tensor:
         """Joint logits ``[B, T, V]``."""
         return super().forward(reading, memory) + self.auxiliary(reading, part_of(memory, "auxiliary"))
 
 
-class Pair(Beside):
+class DExperts(FrozenExpertSystem):
     """``lm_logits + α (told − untold)``: two small models, one of them told the keyword (DExperts, Liu et al. 2021)."""
 
-    def __init__(self, expert: Expert, told: Prefixed, untold: Prefixed, weight: float = 1.0) -> None:
+    def __init__(self, expert: Expert, conditional: Prefixed, unconditional: Prefixed, weight: float = 1.0) -> None:
         super().__init__(expert)
-        self.given, self.withheld, self.weight = told, untold, weight
+        self.given, self.withheld, self.weight = conditional, unconditional, weight
 
-    def loss(self, reading: Reading, token_ids: Tensor) -> Tensor:
+    def loss(self, reading: DecodingContext, token_ids: Tensor) -> Tensor:
         """Each of the two learns by itself, as if there were no expert: the sum of their losses."""
         return self.given.loss(reading, token_ids) + self.withheld.loss(reading, token_ids)
 
-    def forward(self, reading: Reading, memory: Memory | None = None) -> Tensor:
+    def forward(self, reading: DecodingContext, memory: Memory | None = None) -> Tensor:
         """Joint logits ``[B, T, V]``."""
-        told = self.given(reading, part_of(memory, "told"))
-        untold = self.withheld(reading, part_of(memory, "untold"))
-        return super().forward(reading, memory) + self.weight * (told - untold)
+        conditional = self.given(reading, part_of(memory, "told"))
+        unconditional = self.withheld(reading, part_of(memory, "untold"))
+        return super().forward(reading, memory) + self.weight * (conditional - unconditional)
 
 
-class PrefixClassifier(Beside):
+class Fudge(FrozenExpertSystem):
     """``log p(v | x_<t) + λ log p(c | x_<t v)`` with a classifier of prefixes (FUDGE, Yang and Klein 2021).
 
     It reads the same frozen states as our auxiliary, through the same two layers, but it must be asked about every
@@ -135,7 +135,7 @@ class PrefixClassifier(Beside):
         self.register_buffer("base_rates", base_rates.clamp(1e-4, 1 - 1e-4))
         self.candidates, self.weight = candidates, weight
 
-    def loss(self, reading: Reading, token_ids: Tensor) -> Tensor:
+    def loss(self, reading: DecodingContext, token_ids: Tensor) -> Tensor:
         """Binary cross-entropy on all prefixes, with each sentence's own keyword and with its neighbour's."""
         hidden, foreign = self.states(reading), reading.keyword_ids.roll(1)
         real, absent = token_ids != BLANK, ~(token_ids == foreign[:, None]).any(1, keepdim=True)
@@ -148,7 +148,7 @@ class PrefixClassifier(Beside):
         u = self.gate(hidden, keyword_ids, seen)
         return self.out(u + F.gelu(self.mix(u)))[..., 0]
 
-    def forward(self, reading: Reading, memory: Memory | None = None) -> Tensor:
+    def forward(self, reading: DecodingContext, memory: Memory | None = None) -> Tensor:
         """Logits ``[B, 1, V]`` of the next token; the words that are not candidates get ``-inf``."""
         memory = {} if memory is None else memory
         lm_log_probs = super().forward(reading, memory)[:, -1].log_softmax(-1)
@@ -156,7 +156,7 @@ class PrefixClassifier(Beside):
         log_h = self._log_h(reading, words, memory["cache"])
         return torch.full_like(lm_log_probs, -math.inf).scatter(1, words, best + self.weight * log_h)[:, None]
 
-    def _log_h(self, reading: Reading, words: Tensor, cache: DynamicCache) -> Tensor:
+    def _log_h(self, reading: DecodingContext, words: Tensor, cache: DynamicCache) -> Tensor:
         """log p(keyword in sentence | prefix and candidate), ``[B, K]``.
 
         The expert reads all candidates at once, each after the prefix and blind to the others, and forgets them again.
@@ -181,7 +181,7 @@ class PrefixClassifier(Beside):
         return self.expert.config.eos_token_id
 
 
-class Similar(Beside):
+class K2T(FrozenExpertSystem):
     """``lm_logits + λ max(0, cos(v, keyword))`` until the word is said (K2T, Pascual et al. 2021). Nothing learns.
 
     Similarity is that of the expert's own word vectors. K2T's guarantee, a λ that grows until the word must come, is
@@ -194,7 +194,7 @@ class Similar(Beside):
         rows = F.normalize(expert.unembedding, dim=-1)
         self.register_buffer("similarity", (rows @ rows.T).clamp(min=0), persistent=False)
 
-    def forward(self, reading: Reading, memory: Memory | None = None) -> Tensor:
+    def forward(self, reading: DecodingContext, memory: Memory | None = None) -> Tensor:
         """Shifted logits ``[B, T, V]``."""
         lm_logits = super().forward(reading, memory)
         T = lm_logits.shape[1]
@@ -202,13 +202,13 @@ class Similar(Beside):
         return lm_logits + push * ~reading.seen[:, -T:, None]
 
 
-class Forced(Beside):
+class Forced(FrozenExpertSystem):
     """The expert until it would end the sentence without the keyword; then the keyword takes the full stop's place.
 
     An upper bound for accuracy, and a lower one for what force does to a sentence.
     """
 
-    def forward(self, reading: Reading, memory: Memory | None = None) -> Tensor:
+    def forward(self, reading: DecodingContext, memory: Memory | None = None) -> Tensor:
         """Logits ``[B, T, V]``, the full stop's mass on the keyword as long as that is missing."""
         lm_logits = super().forward(reading, memory)
         stop = self.expert.config.eos_token_id
@@ -225,7 +225,7 @@ class Truth(System):
         super().__init__()
         self.world = world
 
-    def forward(self, reading: Reading, memory: Memory | None = None) -> Tensor:
+    def forward(self, reading: DecodingContext, memory: Memory | None = None) -> Tensor:
         """Exact log-probabilities, ``[B, T, V]``; with a memory only the last place."""
         read, keyword_ids = reading.token_ids, reading.keyword_ids
         prior = self.world.next_log_probs(read)[:, 1:]  # what can be said after nothing, of which <s> says nothing

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from auxlib.frozen import Expert, freeze
 from auxlib.worlds.story_lm import new_story_lm
 from auxlib.worlds.storyland import Storyland
-from experiments.baselines.reading import Memory, Reading, System, unread
+from experiments.baselines.reading import DecodingContext, Memory, System, unread
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
@@ -35,7 +35,7 @@ class Prefixed(System):
         self.lm, self.told = lm, told
         self.prompt = nn.Parameter(0.02 * torch.randn(prompt, lm.config.hidden_size))
 
-    def forward(self, reading: Reading, memory: Memory | None = None) -> Tensor:
+    def forward(self, reading: DecodingContext, memory: Memory | None = None) -> Tensor:
         """Logits ``[B, T, V]`` of the places that are not in memory yet."""
         front, embed = len(self.prompt) + 1, self.lm.get_input_embeddings()
         new, cache = unread(reading, memory, front)

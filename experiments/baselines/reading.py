@@ -24,7 +24,7 @@ Memory: TypeAlias = dict[str, Any]  # what a system keeps between two steps of w
 
 
 @dataclass(frozen=True)
-class Reading:
+class DecodingContext:
     """What is known before each token is said.
 
     Attributes:
@@ -40,15 +40,15 @@ class Reading:
     hidden: Tensor | None = None
 
     @classmethod
-    def before(cls, token_ids: Tensor, keyword_ids: Tensor, hidden: Tensor | None = None) -> Reading:
+    def before(cls, token_ids: Tensor, keyword_ids: Tensor, hidden: Tensor | None = None) -> DecodingContext:
         """What is known before each token of whole sentences ``[B, T]``: the shift by one, made only here."""
         read = F.pad(token_ids, (1, 0), value=BLANK)[:, :-1]
         return cls(read, keyword_ids, _seen(read, keyword_ids), hidden)
 
-    def then(self, token_ids: Tensor) -> Reading:
+    def then(self, token_ids: Tensor) -> DecodingContext:
         """The same with one more token ``[B, 1]`` read."""
         read = torch.cat([self.token_ids, token_ids], 1)
-        return Reading(read, self.keyword_ids, _seen(read, self.keyword_ids))
+        return DecodingContext(read, self.keyword_ids, _seen(read, self.keyword_ids))
 
 
 def _seen(read: Tensor, keyword_ids: Tensor) -> Tensor:
@@ -64,16 +64,16 @@ class System(nn.Module):
     weight: float = 1.0
     scores: bool = True
 
-    def forward(self, reading: Reading, memory: Memory | None = None) -> Tensor:
+    def forward(self, reading: DecodingContext, memory: Memory | None = None) -> Tensor:
         """Logits ``[B, T, V]`` at the places of ``reading`` that are not in memory yet (all of them without one)."""
         raise NotImplementedError
 
-    def loss(self, reading: Reading, token_ids: Tensor) -> Tensor:
+    def loss(self, reading: DecodingContext, token_ids: Tensor) -> Tensor:
         """What training lowers: mean nats over the real tokens of ``token_ids [B, T]``."""
         return F.cross_entropy(self(reading).flatten(0, 1), token_ids.flatten(), ignore_index=BLANK)
 
 
-def unread(reading: Reading, memory: Memory | None, front: int = 0) -> tuple[Tensor, DynamicCache | None]:
+def unread(reading: DecodingContext, memory: Memory | None, front: int = 0) -> tuple[Tensor, DynamicCache | None]:
     """The tokens that a system's one model has not read, and its key-value cache: none when nothing is to be kept.
 
     ``front`` places before the first token are in the cache as well.
@@ -88,9 +88,9 @@ def part_of(memory: Memory | None, name: str) -> Memory | None:
 
 
 @torch.no_grad()
-def nats(system: System, token_ids: Tensor, keyword_ids: Tensor) -> Tensor:
+def sequence_nll(system: System, token_ids: Tensor, keyword_ids: Tensor) -> Tensor:
     """−log q(sentence | keyword) of whole sentences ``[B, T]``, in nats, ``[B]``."""
-    logits = _words_only(system(Reading.before(token_ids, keyword_ids)))
+    logits = _words_only(system(DecodingContext.before(token_ids, keyword_ids)))
     return F.cross_entropy(logits.transpose(1, 2), token_ids, ignore_index=BLANK, reduction="none").sum(1)
 
 
@@ -105,7 +105,7 @@ def write(
     B = len(keyword_ids)
     memory, rows, log_q = {}, [], torch.zeros(B)
     done = torch.zeros(B, 1, dtype=torch.bool)
-    reading = Reading(torch.full((B, 1), BLANK), keyword_ids, torch.zeros(B, 1, dtype=torch.bool))
+    reading = DecodingContext(torch.full((B, 1), BLANK), keyword_ids, torch.zeros(B, 1, dtype=torch.bool))
     while len(rows) < LONGEST and not bool(done.all()):
         log_probs = _words_only(system(reading, memory)[:, -1:]).float().log_softmax(-1)[:, 0]
         tokens = torch.multinomial(log_probs.exp(), 1, generator=generator)

@@ -32,7 +32,7 @@ class StoryAuxiliaryConfig:
 
     width: int = 64
     mix: bool = False
-    writes: str = "hidden"
+    output_mode: str = "hidden"
     flag: bool = True
     boost: bool = True
     zero_init: bool = True
@@ -71,7 +71,7 @@ class StoryAuxiliary(nn.Module):
         self.unembed.weight = nn.Parameter(W.detach(), requires_grad=False)
         self.gate = Gate(W, config.width)
         self.mix = nn.Linear(config.width, config.width) if config.mix else None
-        self.step = nn.Linear(config.width, D if config.writes == "hidden" else V)
+        self.step = nn.Linear(config.width, D if config.output_mode == "hidden" else V)
         self.boost = nn.Linear(config.width, 1)
         for parameter in (*self.step.parameters(), *self.boost.parameters()) if config.zero_init else ():
             nn.init.zeros_(parameter)
@@ -88,7 +88,7 @@ class StoryAuxiliary(nn.Module):
         step = weight * self.step(u)
         states = hidden if self.config.adds else torch.zeros_like(hidden)
         # a step in the hidden space needs one product with W for the sum of both experts
-        together = self.config.writes == "hidden"
+        together = self.config.output_mode == "hidden"
         joint_logits = self.unembed(states + step) if together else self.unembed(states) + step
         if not self.config.boost:
             return joint_logits

@@ -11,12 +11,12 @@ from auxlib.data.assets import data_dir
 from auxlib.worlds.story_lm import SHIPPED_LM, WELL_READ_LM, load_story_lm
 from experiments.claim.plan import SYSTEMS, Setting
 from experiments.claim.rule import best
-from experiments.claim.setup import Size, the_world
+from experiments.claim.setup import TrialSize, load_world
 from experiments.claim.trial import run_trial
 from experiments.runner import Provenance, Record, Trial, digest, provenance, run_trials
 
 VERSION = 1
-WHOLE = Size()
+WHOLE = TrialSize()
 SEEDS, SEARCH_SEED = (0, 1, 2, 3, 4), 100
 OTHER_SIZES = (1250, 20_000)  # sentences of the data-efficiency curve, beside the main one
 SLOW = (
@@ -28,7 +28,7 @@ Trials = dict[str, Trial]
 
 def made_by() -> Provenance:
     """Return what decides the figures: the experiment's version, the world's grammar and sentences, the experts."""
-    sample = the_world().sample(200, torch.Generator().manual_seed(0))
+    sample = load_world().sample(200, torch.Generator().manual_seed(0))
     return provenance(
         VERSION,
         grammar=digest((data_dir() / "storyland" / "grammar.toml").read_bytes()),
@@ -37,9 +37,9 @@ def made_by() -> Provenance:
     )
 
 
-def searches(size: Size) -> Trials:
+def searches(size: TrialSize) -> Trials:
     """What has to be tried before anything can be compared: every setting, on development data, half as long."""
-    small = Size(size.train, size.epochs / 2, size.dev, test=0)
+    small = TrialSize(size.train, size.epochs / 2, size.dev, test=0)
     asked = [(name, setting) for name, spec in SYSTEMS.items() if len(spec.settings) > 1 for setting in spec.settings]
     trials = [Trial(name, SEARCH_SEED, small, setting) for name, setting in asked]
     return {trial.name: trial for trial in _longest_first(trials)}
@@ -56,7 +56,7 @@ def chosen(found: Iterable[Record]) -> dict[str, dict[str, float]]:
     return {name: setting for name, (_, setting) in top.items()}
 
 
-def comparisons(size: Size, settings: Mapping[str, dict[str, float]], seeds: Sequence[int] = SEEDS) -> Trials:
+def comparisons(size: TrialSize, settings: Mapping[str, dict[str, float]], seeds: Sequence[int] = SEEDS) -> Trials:
     """All systems with the seeds that are theirs, and two of them on more and on fewer sentences."""
     trials = []
     for name, spec in SYSTEMS.items():
@@ -64,7 +64,7 @@ def comparisons(size: Size, settings: Mapping[str, dict[str, float]], seeds: Seq
         trials += [Trial(name, seed, size, setting) for seed in seeds if seed < spec.seeds]
     for sentences in OTHER_SIZES if size == WHOLE else ():
         # as many sentences are read in all
-        other = Size(sentences, size.epochs * size.train / sentences)
+        other = TrialSize(sentences, size.epochs * size.train / sentences)
         for name in ("scratch", "auxiliary"):
             trials += [Trial(name, seed, other, settings.get(name, {})) for seed in seeds if seed < 1]
     return {trial.name: trial for trial in _longest_first(trials)}
@@ -76,7 +76,7 @@ def _longest_first(trials: Iterable[Trial]) -> list[Trial]:
 
 
 def run_campaign(
-    folder: Path, size: Size, seeds: Sequence[int], jobs: int, settings: Mapping[str, Setting] | None = None
+    folder: Path, size: TrialSize, seeds: Sequence[int], jobs: int, settings: Mapping[str, Setting] | None = None
 ) -> tuple[list[Record], dict[str, Setting], float]:
     """Search unless the settings are known, then compare; every trial is kept in ``folder`` and not done twice.
 

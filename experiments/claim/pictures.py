@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from auxlib.data.json_io import write_whole
+from auxlib.data.json_io import write_json_atomic
 from auxlib.metrics import median
-from auxlib.plot import Picture, curves, dial
+from auxlib.plot import Picture, curves, weight_sweep
 from experiments.claim.campaign import WHOLE
 from experiments.claim.plan import SYSTEMS
 from experiments.claim.results import CURVES, RESULTS
@@ -71,7 +71,7 @@ def illustrate(root: Path) -> None:
     title += "" if ratio is None else f": as far as from scratch with {ratio:.0f} times fewer operations"
     picture = against_cost(load_curves(root), title, "success")
     (root / RESULTS).with_suffix(".png").write_bytes(picture.png)
-    write_whole(root / RESULTS, found | {"figure": RESULTS.with_suffix(".png").name, "figure_alt": picture.alt})
+    write_json_atomic(root / RESULTS, found | {"figure": RESULTS.with_suffix(".png").name, "figure_alt": picture.alt})
 
 
 def _length(runs: Recorded) -> int:
@@ -86,7 +86,7 @@ def turned(recorded: Recorded, title: str, system: str = "auxiliary") -> Picture
         FIGURES[name]: [median([point[name] for point in points[weight]]) for weight in weights]
         for name in ("accuracy", "grammatical")
     }
-    return dial(weights, series, title)
+    return weight_sweep(weights, series, title)
 
 
 def frontier(found: Mapping[str, Any], recorded: Recorded, title: str, systems: Sequence[str]) -> Picture:

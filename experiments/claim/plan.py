@@ -14,25 +14,25 @@ from typing import Any
 
 from auxlib.worlds.story_lm import SHIPPED_LM, WELL_READ_LM, new_story_lm
 from experiments.baselines.beside import (
+    K2T,
     AuxiliaryTuned,
-    Beside,
+    DExperts,
     Forced,
+    FrozenExpertSystem,
+    Fudge,
     OwnTrunk,
-    Pair,
-    PrefixClassifier,
-    Similar,
-    Together,
+    SharedLogits,
     Truth,
 )
 from experiments.baselines.prefix import fine_tuned, from_scratch, lora, prompt_tuned, prompted
 from experiments.baselines.reading import System
 from experiments.baselines.story_auxiliary import StoryAuxiliary, StoryAuxiliaryConfig
-from experiments.claim.setup import Bench
+from experiments.claim.setup import TrialSetup
 
 Setting = dict[str, float]
 
 
-def learning(*settings: tuple[float, int]) -> tuple[Setting, ...]:
+def grid(*settings: tuple[float, int]) -> tuple[Setting, ...]:
     """What a search tries: pairs of learning rate and sentences a step."""
     return tuple({"rate": rate, "batch": batch} for rate, batch in settings)
 
@@ -48,7 +48,7 @@ class Spec:
         like: takes over the setting that was chosen for another system.
         epochs: share of the epochs that it is given; measured at steps a factor 2 apart.
         fine, rarely: a factor √2 apart; only at the end, because asking it is slow.
-        cached, shuffled, drop: see `lessons`.
+        cached, shuffled, drop: see `training_batches`.
         dial: weights λ at which its last checkpoint is measured as well.
         seeds: how many of the seeds it is run with.
         expert: which one it stands beside.
@@ -78,30 +78,30 @@ SMALL = 72  # width of a model of one layer with about as many weights as the au
 AUXILIARY = StoryAuxiliaryConfig(width=96, mix=True)
 
 
-def scratch(bench: Bench, width: int = 96, layers: int = 2) -> System:
+def scratch(bench: TrialSetup, width: int = 96, layers: int = 2) -> System:
     """As large as the expert, if nothing else is said."""
     return from_scratch(bench.world, width, layers, bench.seed)
 
 
-def aided(bench: Bench) -> System:
+def aided(bench: TrialSetup) -> System:
     """A model from scratch with all that our auxiliary has but the expert."""
-    return Together(new_story_lm(bench.world, seed=bench.seed), AUXILIARY)
+    return SharedLogits(new_story_lm(bench.world, seed=bench.seed), AUXILIARY)
 
 
-def auxiliary(bench: Bench, told: bool = True, **changes: Any) -> System:
+def auxiliary(bench: TrialSetup, told: bool = True, **changes: Any) -> System:
     """Ours, with single choices undone."""
     config = StoryAuxiliaryConfig(**{**vars(AUXILIARY), **changes})
     return AuxiliaryTuned(bench.expert, StoryAuxiliary(bench.expert.unembedding, config), told=told)
 
 
-def classifier(bench: Bench) -> System:
+def classifier(bench: TrialSetup) -> System:
     """A classifier of prefixes that is as wide as the auxiliary."""
-    return PrefixClassifier(bench.expert, bench.base_rates, AUXILIARY.width, candidates=64)
+    return Fudge(bench.expert, bench.base_rates, AUXILIARY.width, candidates=64)
 
 
-def pair(bench: Bench) -> System:
+def pair(bench: TrialSetup) -> System:
     """Two small models from scratch, one of which is told the keyword."""
-    return Pair(bench.expert, *(from_scratch(bench.world, SMALL, 1, bench.seed, told) for told in (True, False)))
+    return DExperts(bench.expert, *(from_scratch(bench.world, SMALL, 1, bench.seed, told) for told in (True, False)))
 
 
 def like_ours(label: str, seeds: int = 2, cached: bool = True, **changes: Any) -> Spec:
@@ -110,21 +110,21 @@ def like_ours(label: str, seeds: int = 2, cached: bool = True, **changes: Any) -
     return Spec(label, partial(auxiliary, **changes), (), "auxiliary", 0.25, cached=cached, seeds=seeds, **asked)
 
 
-FROM_SCRATCH = learning((3e-3, 64), (3e-3, 32), (4.5e-3, 64))
-BESIDE = learning((6e-3, 64), (4e-3, 32), (1e-2, 64))
-TUNED = learning((1e-2, 64), (6e-3, 64), (6e-3, 32))
-LORA = learning((6e-3, 64), (1e-2, 64), (6e-3, 32))
-PROMPT = learning((3e-2, 64), (1e-2, 64), (3e-2, 32))
+FROM_SCRATCH = grid((3e-3, 64), (3e-3, 32), (4.5e-3, 64))
+BESIDE = grid((6e-3, 64), (4e-3, 32), (1e-2, 64))
+TUNED = grid((1e-2, 64), (6e-3, 64), (6e-3, 32))
+LORA = grid((6e-3, 64), (1e-2, 64), (6e-3, 32))
+PROMPT = grid((3e-2, 64), (1e-2, 64), (3e-2, 32))
 SHIFTS = tuple({"weight": weight} for weight in (8.0, 5.0, 12.0))
 SIMILAR, CLASSIFIER = "similarity shift (K2T)", "prefix classifier (FUDGE)"
 DIAL = (0.5, 0.75, 1.25, 1.5, 2.0, 3.0)
 
 SYSTEMS: dict[str, Spec] = {
     "truth": Spec("exact posterior", lambda bench: Truth(bench.world)),
-    "expert": Spec("frozen expert alone", lambda bench: Beside(bench.expert)),
+    "expert": Spec("frozen expert alone", lambda bench: FrozenExpertSystem(bench.expert)),
     "prompted": Spec("keyword as a prompt", lambda bench: prompted(bench.expert)),
     "forced": Spec("forced at the full stop", lambda bench: Forced(bench.expert)),
-    "similar": Spec(SIMILAR, lambda bench, weight: Similar(bench.expert, weight), SHIFTS, dial=(2, 4, 6, 16)),
+    "similar": Spec(SIMILAR, lambda bench, weight: K2T(bench.expert, weight), SHIFTS, dial=(2, 4, 6, 16)),
     "scratch": Spec("from scratch, size of the expert", scratch, FROM_SCRATCH, fine=True),
     "scratch_small": Spec(
         "from scratch, size of the auxiliary", partial(scratch, width=SMALL, layers=1), FROM_SCRATCH, seeds=3
@@ -142,7 +142,7 @@ SYSTEMS: dict[str, Spec] = {
     "shuffled": like_ours("control: a neighbour's keyword", seeds=3, shuffled=True),
     "no_expert": like_ours("control: without the expert's logits", adds=False),
     "random_init": like_ours("random start", zero_init=False),
-    "logit_space": like_ours("own output matrix", writes="logits"),
+    "logit_space": like_ours("own output matrix", output_mode="logits"),
     "no_boost": like_ours("without the boost", boost=False),
     "dropped": like_ours("a tenth asked for nothing", drop=0.1),
     "no_flag": like_ours("without the flag", flag=False),

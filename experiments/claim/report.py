@@ -15,17 +15,17 @@ from torch import Tensor
 
 from auxlib.data.assets import data_dir
 from auxlib.flops import ComputeLedger, break_even
-from auxlib.metrics import least_drift, machine, median, versions, wilson
+from auxlib.metrics import hardware_info, median, min_kl_for_success, package_versions, wilson
 from auxlib.worlds.grammar import FULL_STOP
 from auxlib.worlds.story_lm import WELL_READ_LM, load_story_lm
-from experiments.baselines.beside import Beside
-from experiments.baselines.reading import Reading, write
+from experiments.baselines.beside import FrozenExpertSystem
+from experiments.baselines.reading import DecodingContext, write
 from experiments.claim.campaign import SEARCH_SEED, made_by
 from experiments.claim.judge import holds_keyword
 from experiments.claim.plan import SYSTEMS
 from experiments.claim.results import AGAIN, FACTORS, RESULTS, read_claim
-from experiments.claim.rule import Bar, Z, best, first_past, supported, verdict
-from experiments.claim.setup import Bench, Size, learn, lessons, the_world
+from experiments.claim.rule import Threshold, Z, best, first_passing_checkpoint, supported, verdict
+from experiments.claim.setup import TrialSetup, TrialSize, load_world, train_steps, training_batches
 from experiments.runner import Record, require_probe, require_provenance
 
 POOLED = ("accuracy", "grammatical", "success", "slor", "drift", "distinct_2", "nll")
@@ -62,9 +62,11 @@ def assemble(records: Sequence[Record], sentences: int) -> dict[str, Any]:
         "sentences": sentences,
         "verdicts": verdicts,
         "systems": systems,
-        "frontier": [[a / 100, round(least_drift(a / 100, *frontier), 4)] for a in (5, *range(10, 100, 10), 95, 99)],
-        "machine": machine(),
-        "versions": versions(),
+        "frontier": [
+            [a / 100, round(min_kl_for_success(a / 100, *frontier), 4)] for a in (5, *range(10, 100, 10), 95, 99)
+        ],
+        "machine": hardware_info(),
+        "versions": package_versions(),
     }
 
 
@@ -83,15 +85,15 @@ def _of_seed(scratch: Record | None, ours: Record | None) -> dict[str, Any]:
     return found | {"sentences_read": [theirs, mine], "factors": dict(zip(FACTORS, factors, strict=True))}
 
 
-def _bar(scratch: Sequence[Mapping[str, Any]]) -> tuple[Bar, float]:
+def _bar(scratch: Sequence[Mapping[str, Any]]) -> tuple[Threshold, float]:
     """The bar that training from scratch sets in one seed, and what it cost itself to get there, as the rule has it."""
     top = best(scratch)
-    bar = Bar.of(top["dev"])
-    return bar, (first_past(scratch, bar) or top)["flops"]
+    bar = Threshold.of(top["dev"])
+    return bar, (first_passing_checkpoint(scratch, bar) or top)["flops"]
 
 
 def _of_system(
-    name: str, records: Sequence[Record], bars: Mapping[int, tuple[Bar, float]], frontier: Frontier
+    name: str, records: Sequence[Record], bars: Mapping[int, tuple[Threshold, float]], frontier: Frontier
 ) -> dict[str, Any]:
     """One system over its seeds, each at the checkpoint that its development figures chose."""
     done = [record for record in records if "error" not in record]
@@ -104,7 +106,9 @@ def _of_system(
     if ledger:
         costs["rule_by_counter"] = round(ledger["step_flops"] / ledger["step_flops_counted"], 4)
     judged = [(bars[record["seed"]], record["curve"]) for record in done if record["seed"] in bars]
-    there = [(theirs, (first_past(curve, bar) or {"flops": inf})["flops"]) for (bar, theirs), curve in judged]
+    there = [
+        (theirs, (first_passing_checkpoint(curve, bar) or {"flops": inf})["flops"]) for (bar, theirs), curve in judged
+    ]
     return {
         "label": SYSTEMS[name].label,
         **_pooled([top["test"] for top in tops], frontier),
@@ -140,7 +144,7 @@ def _pooled(tests: Sequence[Mapping[str, float]], frontier: Frontier) -> dict[st
         **{key: round(value, 4) for key, value in mean.items()},
         "accuracy_interval": [round(value, 4) for value in (accuracy, low, high)],
         "slor_interval": [round(slor + shift, 4) for shift in (0.0, -half, half)],
-        "efficiency": round(least_drift(mean["accuracy"], *frontier) / mean["drift"], 4) if drifted else None,
+        "efficiency": round(min_kl_for_success(mean["accuracy"], *frontier) / mean["drift"], 4) if drifted else None,
         "n": n,
         "seeds": len(tests),
     }
@@ -153,7 +157,7 @@ def _half_width(values: Sequence[float]) -> float:
 
 def control_frontier() -> Frontier:
     """How often the expert says each keyword by chance, and how often each is asked for: ``[C]`` and ``[C]``."""
-    world, expert = the_world(), Beside(load_story_lm(WELL_READ_LM))
+    world, expert = load_world(), FrozenExpertSystem(load_story_lm(WELL_READ_LM))
     nothing = torch.zeros(WRITTEN, dtype=torch.long)
     written, _ = write(expert, nothing, world.ids[FULL_STOP], torch.Generator().manual_seed(0))
     shares = world.keyword_probs
@@ -216,16 +220,16 @@ def behaviour_probe() -> list[float]:
 
     For each: nats a token on development sentences after 20 steps, and millions of operations of a step.
     """
-    bench, found = Bench(Size(train=640, dev=64, test=0), SEARCH_SEED, WELL_READ_LM), []
-    dev = Reading.before(*bench.dev), bench.dev[0]
+    bench, found = TrialSetup(TrialSize(train=640, dev=64, test=0), SEARCH_SEED, WELL_READ_LM), []
+    dev = DecodingContext.before(*bench.dev), bench.dev[0]
     for name in ("scratch", "auxiliary"):
         spec = SYSTEMS[name]
         torch.manual_seed(SEARCH_SEED)
         system = spec.build(bench)
-        *_, (_, mean, _) = learn(system, lessons(bench, 2, 64, spec.cached), spec.settings[0]["rate"])
+        *_, (_, mean, _) = train_steps(system, training_batches(bench, 2, 64, spec.cached), spec.settings[0]["rate"])
         with torch.no_grad():
             reached = mean.loss(*dev).item()
-        batch = next(lessons(bench, 1, 64, spec.cached))
+        batch = next(training_batches(bench, 1, 64, spec.cached))
         ledger = ComputeLedger.of(system, lambda learner=system, batch=batch: learner.loss(*batch), 64)
         found += [round(reached, 4), round(ledger.step_flops / 1e6, 4)]
     return found

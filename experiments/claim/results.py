@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from auxlib.data.json_io import read_whole
+from auxlib.data.json_io import read_json
 
 RESULTS, CURVES = Path("data/results/full/claim.json"), Path("data/results/full/claim_curves.json")
 AGAIN = "python -m auxlib run --experiment claim"
@@ -19,4 +19,4 @@ NEEDED = {
 
 def read_claim(root: Path) -> dict[str, Any] | None:
     """The recorded results, or None before there are any."""
-    return read_whole(root / RESULTS, NEEDED, AGAIN)
+    return read_json(root / RESULTS, NEEDED, AGAIN)

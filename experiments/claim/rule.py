@@ -30,14 +30,14 @@ Checkpoint = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Bar:
+class Threshold:
     """What has to be reached: keyword accuracy and mean SLOR."""
 
     accuracy: float
     slor: float
 
     @classmethod
-    def of(cls, figures: Mapping[str, float]) -> Bar:
+    def of(cls, figures: Mapping[str, float]) -> Threshold:
         """The bar that a best checkpoint sets: a share of its accuracy, the lower end of its SLOR's interval."""
         return cls(SHARE * figures["accuracy"], figures["slor"] - Z * figures["slor_se"])
 
@@ -56,7 +56,7 @@ def best(curve: Sequence[Checkpoint]) -> Checkpoint:
     return max(curve, key=lambda checkpoint: (checkpoint["dev"]["success"], -checkpoint["step"]))
 
 
-def first_past(curve: Sequence[Checkpoint], bar: Bar) -> Checkpoint | None:
+def first_passing_checkpoint(curve: Sequence[Checkpoint], bar: Threshold) -> Checkpoint | None:
     """The first checkpoint that passes on development data by one standard error."""
     return next((checkpoint for checkpoint in curve if bar.passed(checkpoint["dev"], margin=1.0)), None)
 
@@ -67,8 +67,8 @@ def verdict(scratch: Sequence[Checkpoint], auxiliary: Sequence[Checkpoint]) -> d
     Where from scratch never passes its own bar by a standard error, it is charged up to its best checkpoint.
     """
     top = best(scratch)
-    bar, test_bar = Bar.of(top["dev"]), Bar.of(top["test"])
-    theirs, ours = first_past(scratch, bar) or top, first_past(auxiliary, bar)
+    bar, test_bar = Threshold.of(top["dev"]), Threshold.of(top["test"])
+    theirs, ours = first_passing_checkpoint(scratch, bar) or top, first_passing_checkpoint(auxiliary, bar)
     if ours is None:
         return {"passes": False, "why": "the auxiliary never passed the bar on development data"}
     ratio = theirs["flops"] / ours["flops"]

@@ -18,13 +18,13 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
-from auxlib.flops import counting
+from auxlib.flops import count_flops
 from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.grammar import FULL_STOP
 from auxlib.worlds.story_lm import load_story_lm
 from auxlib.worlds.storyland import Storyland
-from experiments.baselines.beside import Beside
-from experiments.baselines.reading import Reading, System, nats, write
+from experiments.baselines.beside import FrozenExpertSystem
+from experiments.baselines.reading import DecodingContext, System, sequence_nll, write
 from experiments.claim.judge import StoryJudge, distinct_pairs, holds_keyword
 
 WARMUP, RECENT = 30, 7  # steps; the mean is mostly over the last eighth of a training
@@ -32,7 +32,7 @@ STREAM = 60_000  # the sentences of an experiment's seeds are none that an exper
 
 
 @dataclass(frozen=True)
-class Size:
+class TrialSize:
     """How large a trial is: sentences to train on, and how often they are read at most; sentences to measure on."""
 
     train: int = 5000
@@ -42,16 +42,16 @@ class Size:
 
 
 @lru_cache(maxsize=1)
-def the_world() -> Storyland:
+def load_world() -> Storyland:
     """Loaded once in each process."""
     return Storyland.load()
 
 
-class Bench:
+class TrialSetup:
     """What every system of one seed finds on the table: world, expert, judge, and the same sentences."""
 
-    def __init__(self, size: Size, seed: int, expert: str) -> None:
-        self.size, self.seed, self.world = size, seed, the_world()
+    def __init__(self, size: TrialSize, seed: int, expert: str) -> None:
+        self.size, self.seed, self.world = size, seed, load_world()
         self.judge, self.expert = StoryJudge(self.world), load_story_lm(expert)
         draw = torch.Generator().manual_seed(STREAM + seed)
         self.train = self.world.sample(size.train, draw)
@@ -64,15 +64,15 @@ class Bench:
     @cached_property
     def hidden(self) -> Tensor:
         """The expert's states before every training token, ``[N, T, D]``: read once."""
-        reader = Beside(self.expert)
-        return torch.cat([reader.states(Reading.before(rows, rows[:, 0])) for rows in self.train.split(500)])
+        reader = FrozenExpertSystem(self.expert)
+        return torch.cat([reader.states(DecodingContext.before(rows, rows[:, 0])) for rows in self.train.split(500)])
 
     @cached_property
     def read_flops(self) -> float:
         """What reading one sentence costs, without the unembedding, which a cache of states does not need."""
-        reader, rows = Beside(self.expert), self.train[:8]
-        with counting(reader) as tally:
-            reader.states(Reading.before(rows, rows[:, 0]))
+        reader, rows = FrozenExpertSystem(self.expert), self.train[:8]
+        with count_flops(reader) as tally:
+            reader.states(DecodingContext.before(rows, rows[:, 0]))
         return tally.flops / len(rows)
 
     @cached_property
@@ -82,8 +82,8 @@ class Bench:
         return there.mean(0)
 
 
-def learn(
-    system: System, lessons: Iterable[tuple[Reading, Tensor]], rate: float
+def train_steps(
+    system: System, lessons: Iterable[tuple[DecodingContext, Tensor]], rate: float
 ) -> Iterator[tuple[int, System, float]]:
     """Train in place by AdamW; yields step, the averaged system and the loss after every step."""
     weights, mean = _learning(system), copy.deepcopy(system)
@@ -113,9 +113,14 @@ def _learning(system: System) -> list[nn.Parameter]:
     return [weight for weight in system.parameters() if weight.requires_grad]
 
 
-def lessons(
-    bench: Bench, epochs: float, batch: int, cached: bool = False, shuffled: bool = False, drop: float = 0.0
-) -> Iterator[tuple[Reading, Tensor]]:
+def training_batches(
+    bench: TrialSetup,
+    epochs: float,
+    batch: int,
+    cached: bool = False,
+    shuffled: bool = False,
+    condition_dropout: float = 0.0,
+) -> Iterator[tuple[DecodingContext, Tensor]]:
     """The bench's sentences in batches, each with a keyword drawn anew; every epoch in another order.
 
     Args:
@@ -129,9 +134,9 @@ def lessons(
         token_ids = bench.train[rows]
         keyword_ids = bench.world.draw_keywords(token_ids, draw)
         keyword_ids = keyword_ids.roll(1) if shuffled else keyword_ids
-        if drop:
-            keyword_ids = keyword_ids.masked_fill(torch.rand(len(rows), generator=draw) < drop, BLANK)
-        yield Reading.before(token_ids, keyword_ids, bench.hidden[rows] if cached else None), token_ids
+        if condition_dropout:
+            keyword_ids = keyword_ids.masked_fill(torch.rand(len(rows), generator=draw) < condition_dropout, BLANK)
+        yield DecodingContext.before(token_ids, keyword_ids, bench.hidden[rows] if cached else None), token_ids
 
 
 def _batches(n: int, batch: int, draw: torch.Generator) -> Iterator[Tensor]:
@@ -139,7 +144,9 @@ def _batches(n: int, batch: int, draw: torch.Generator) -> Iterator[Tensor]:
         yield from torch.randperm(n, generator=draw).split(batch)
 
 
-def measure(system: System, questions: tuple[Tensor, Tensor], bench: Bench, briefly: bool = False) -> dict[str, float]:
+def measure_system(
+    system: System, questions: tuple[Tensor, Tensor], bench: TrialSetup, briefly: bool = False
+) -> dict[str, float]:
     """One sentence written for each held-out keyword, and all that can be said of them; nothing is left out.
 
     ``success`` is the share that holds its keyword and is grammatical. Unless it is to be brief (what a choice and the
@@ -150,11 +157,11 @@ def measure(system: System, questions: tuple[Tensor, Tensor], bench: Bench, brie
     holds, sayable = holds_keyword(written, keyword_ids), bench.world.is_grammatical(written)
     values = {"accuracy": holds, "grammatical": sayable, "success": holds & sayable, "slor": bench.judge.slor(written)}
     if not briefly:
-        values["drift"] = log_q + nats(Beside(bench.expert), written, keyword_ids)
+        values["drift"] = log_q + sequence_nll(FrozenExpertSystem(bench.expert), written, keyword_ids)
     figures = {name: float(value.double().mean()) for name, value in values.items()}
     for name in [name for name in ("slor", "drift") if name in values]:
         figures[f"{name}_se"] = float(values[name].double().std() / len(written) ** 0.5)
     figures["distinct_2"], figures["n"] = distinct_pairs(written), len(written)
     if system.scores and not briefly:
-        figures["nll"] = float(nats(system, held_out, keyword_ids).double().mean())
+        figures["nll"] = float(sequence_nll(system, held_out, keyword_ids).double().mean())
     return {name: round(value, 5) for name, value in figures.items()}

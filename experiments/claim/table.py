@@ -23,7 +23,7 @@ VARIANTS = (
 )  # fmt: skip
 
 
-def rows(found: Mapping[str, Any], names: Sequence[str] = MAIN) -> list[Row]:
+def system_rows(found: Mapping[str, Any], names: Sequence[str] = MAIN) -> list[Row]:
     """One row for each system: quality on test sentences, and cost. Intervals are 95 %, over seeds and sentences.
 
     Systems that were not to be run with any of the seeds have none.
@@ -88,7 +88,9 @@ def as_markdown(table: Sequence[Row]) -> str:
 def as_lines(found: Mapping[str, Any]) -> list[str]:
     """What a terminal shows after a run."""
     shown = ("system", "keyword", "SLOR", "grammatical", "to the bar")
-    table = [[row.get(name, "") for name in shown] for row in (dict(zip(shown, shown, strict=True)), *rows(found))]
+    table = [
+        [row.get(name, "") for name in shown] for row in (dict(zip(shown, shown, strict=True)), *system_rows(found))
+    ]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
     return [

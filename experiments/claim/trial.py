@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from auxlib.flops import ComputeLedger, counted_by_torch, counting
+from auxlib.flops import ComputeLedger, count_flops, counted_by_torch
 from auxlib.worlds.grammar import FULL_STOP
-from experiments.baselines.reading import Reading, System, write
+from experiments.baselines.reading import DecodingContext, System, write
 from experiments.claim.plan import SYSTEMS, Spec
-from experiments.claim.setup import Bench, learn, lessons, measure
+from experiments.claim.setup import TrialSetup, measure_system, train_steps, training_batches
 from experiments.runner import Trial
 
 EARLY = 200  # steps whose losses are kept
@@ -23,7 +23,7 @@ EARLY = 200  # steps whose losses are kept
 def run_trial(trial: Trial) -> dict[str, Any]:
     """Train and measure one system; what comes back is plain numbers, for JSON."""
     spec = SYSTEMS[trial.system]
-    bench = Bench(trial.size, trial.seed, spec.expert)
+    bench = TrialSetup(trial.size, trial.seed, spec.expert)
     setting = dict(trial.setting)
     rate, batch = setting.pop("rate", 0.0), setting.pop("batch", 0)
     torch.manual_seed(trial.seed)
@@ -34,18 +34,18 @@ def run_trial(trial: Trial) -> dict[str, Any]:
     return {**named, **found, "dial": _dial(last, spec, bench), **_writing(last, bench)}
 
 
-def _at_once(system: System, bench: Bench) -> dict[str, Any]:
+def _at_once(system: System, bench: TrialSetup) -> dict[str, Any]:
     """A system that learns nothing has one checkpoint, at step 0, for nothing."""
     point = {"step": 0, "epoch": 0.0, "flops": 0.0, "train_seconds": 0.0} | _both(system, bench)
     return {"curve": [point], "last": system}
 
 
-def _train(system: System, spec: Spec, bench: Bench, rate: float, batch: int) -> dict[str, Any]:
+def _train(system: System, spec: Spec, bench: TrialSetup, rate: float, batch: int) -> dict[str, Any]:
     ledger, counted = _weigh(system, spec, bench, batch)
     sentences, epochs = bench.size.train, bench.size.epochs * spec.epochs
     marks = _marks(ceil(sentences / batch), epochs, spec, only_last=spec.rarely or not bench.size.test)
     curve, early, start, aside, last = [], [], perf_counter(), 0.0, system
-    for step, last, loss in learn(system, _lessons(spec, bench, epochs, batch), rate):
+    for step, last, loss in train_steps(system, _lessons(spec, bench, epochs, batch), rate):
         early += [round(loss, 4)] if step <= EARLY else []
         if step in marks:
             now = perf_counter()
@@ -56,15 +56,15 @@ def _train(system: System, spec: Spec, bench: Bench, rate: float, batch: int) ->
     return {"curve": curve, "early_losses": early, "ledger": costs | {"step_flops_counted": counted}, "last": last}
 
 
-def _lessons(spec: Spec, bench: Bench, epochs: float, batch: int) -> Iterator[tuple[Reading, Tensor]]:
-    return lessons(bench, epochs, batch, spec.cached, spec.shuffled, spec.drop)
+def _lessons(spec: Spec, bench: TrialSetup, epochs: float, batch: int) -> Iterator[tuple[DecodingContext, Tensor]]:
+    return training_batches(bench, epochs, batch, spec.cached, spec.shuffled, spec.drop)
 
 
-def _both(system: System, bench: Bench) -> dict[str, Any]:
+def _both(system: System, bench: TrialSetup) -> dict[str, Any]:
     """Development figures, which choose, and test figures, which do not."""
     system.eval()
-    figures = {"dev": measure(system, bench.dev, bench, briefly=True)}
-    return figures | ({"test": measure(system, bench.test, bench)} if bench.size.test else {})
+    figures = {"dev": measure_system(system, bench.dev, bench, briefly=True)}
+    return figures | ({"test": measure_system(system, bench.test, bench)} if bench.size.test else {})
 
 
 def _marks(steps_per_epoch: int, epochs: float, spec: Spec, only_last: bool) -> dict[int, float]:
@@ -79,7 +79,7 @@ def _marks(steps_per_epoch: int, epochs: float, spec: Spec, only_last: bool) -> 
     return marks
 
 
-def _weigh(system: System, spec: Spec, bench: Bench, batch: int) -> tuple[ComputeLedger, int]:
+def _weigh(system: System, spec: Spec, bench: TrialSetup, batch: int) -> tuple[ComputeLedger, int]:
     """The cost of one step, by rule and by torch's counter."""
     reading, token_ids = next(_lessons(spec, bench, 1, batch))
 
@@ -93,20 +93,20 @@ def _weigh(system: System, spec: Spec, bench: Bench, batch: int) -> tuple[Comput
     return ledger, counted
 
 
-def _dial(system: System, spec: Spec, bench: Bench) -> list[dict[str, float]]:
+def _dial(system: System, spec: Spec, bench: TrialSetup) -> list[dict[str, float]]:
     """The last checkpoint at other weights λ, on test sentences."""
     points, before = [], system.weight
     for system.weight in spec.dial if bench.size.test else ():
-        points.append({"weight": system.weight} | measure(system, bench.test, bench))
+        points.append({"weight": system.weight} | measure_system(system, bench.test, bench))
     system.weight = before
     return points
 
 
-def _writing(system: System, bench: Bench, n: int = 64) -> dict[str, float]:
+def _writing(system: System, bench: TrialSetup, n: int = 64) -> dict[str, float]:
     """What a written token costs: operations by the rule, and milliseconds with n sentences side by side."""
     keyword_ids, stop = bench.dev[1][:n], bench.world.ids[FULL_STOP]
     start = perf_counter()
-    with counting(system) as tally:
+    with count_flops(system) as tally:
         written, _ = write(system, keyword_ids, stop, torch.Generator().manual_seed(0))
     spent, tokens = perf_counter() - start, int((written != 0).sum())
     return {

@@ -11,7 +11,7 @@ from auxlib.checkpoint import WEIGHTS
 from auxlib.data.assets import data_dir
 from auxlib.data.corpora import load_corpus, text_hash
 from auxlib.frozen import load_expert
-from auxlib.recipes import SHIPPED, SHIPPED_LENGTH, SHIPPED_SEVERAL
+from auxlib.recipes import SHIPPED, SHIPPED_LENGTH, SHIPPED_MULTI_KEYWORD
 from experiments.claim.campaign import made_by as storyland_made_by
 from experiments.control import real, storyland
 from experiments.runner import Provenance, Record, Trial, digest, provenance, run_trials
@@ -20,14 +20,14 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class Size:
+class ControlSize:
     """How large the experiment is, in Storyland and with SmolLM2."""
 
-    storyland: storyland.Size = field(default_factory=storyland.Size)
-    real: real.Size = field(default_factory=real.Size)
+    storyland: storyland.StorySize = field(default_factory=storyland.StorySize)
+    real: real.RealSize = field(default_factory=real.RealSize)
 
 
-WHOLE = Size()
+WHOLE = ControlSize()
 TRIALS = {"storyland": storyland.TRIALS, "real": real.TRIALS}
 
 
@@ -37,7 +37,7 @@ def run_trial(trial: Trial) -> Record:
     return TRIALS[where][name](trial.size)
 
 
-def run_experiment(folder: Path, size: Size = WHOLE, jobs: int = 2) -> tuple[dict[str, Record], float]:
+def run_experiment(folder: Path, size: ControlSize = WHOLE, jobs: int = 2) -> tuple[dict[str, Record], float]:
     """All parts, each kept in ``folder`` and not done twice.
 
     Returns what each part found, by its name, and the seconds that all took together, divided by ``jobs``.
@@ -50,7 +50,7 @@ def run_experiment(folder: Path, size: Size = WHOLE, jobs: int = 2) -> tuple[dic
 
 def made_by() -> Provenance:
     """Return what decides the figures: the version, what the claim stands on, the auxiliaries, model and sentences."""
-    auxiliaries = {name: weights_hash(name) for name in (SHIPPED, SHIPPED_SEVERAL, SHIPPED_LENGTH)}
+    auxiliaries = {name: weights_hash(name) for name in (SHIPPED, SHIPPED_MULTI_KEYWORD, SHIPPED_LENGTH)}
     corpus = digest(*(text_hash(part["text"]) for part in load_corpus().values()))
     return provenance(
         VERSION, **storyland_made_by()["data"], smollm2=load_expert().fingerprint, corpus=corpus, **auxiliaries

@@ -23,7 +23,7 @@ from auxlib.worlds.storyland import Storyland
 MOST = 4  # requests at once: the table doubles with each
 
 
-class Several:
+class JointConditions:
     """Exact answers about requests that a sentence must fulfil together.
 
     Args:
@@ -46,7 +46,7 @@ class Several:
         self.fulfils = (wanted.long() * self.weights[:, None]).sum(1)  # [B, V], the requests of a word, as bits
 
     @classmethod
-    def keywords(cls, world: Storyland, keyword_ids: Tensor) -> Several:
+    def keywords(cls, world: Storyland, keyword_ids: Tensor) -> JointConditions:
         """One request for each keyword, ``[B, K]``."""
         return cls(world, F.one_hot(keyword_ids, len(world.vocabulary)).bool())
 
@@ -59,18 +59,18 @@ class Several:
     def posterior(self, token_ids: Tensor) -> Tensor:
         """p(all requests are fulfilled in the end | first t tokens), t = 0 … T: ``[B, T]`` to ``[B, T + 1]``."""
         rows = torch.arange(len(token_ids))[:, None]
-        return self.still_to_come[self.open(token_ids), self.world.states(token_ids), rows]
+        return self.future_keyword_prob[self.open(token_ids), self.world.states(token_ids), rows]
 
     def exact_aux_logits(self, token_ids: Tensor) -> Tensor:
         """log p(all are fulfilled | prefix and word v), ``[B, T]`` to ``[B, T + 1, V]``; ``-inf`` is impossible."""
-        return self._ahead(token_ids, self.still_to_come).log()
+        return self._ahead(token_ids, self.future_keyword_prob).log()
 
     def summed_aux_logits(self, token_ids: Tensor) -> Tensor:
         """The sum of the single requests' exact logits, of the same shape: what adding auxiliaries amounts to."""
         return sum(self._ahead(token_ids, self._only(k)).log() for k in range(len(self.weights)))
 
     @cached_property
-    def still_to_come(self) -> Tensor:
+    def future_keyword_prob(self) -> Tensor:
         """P(all requests of a subset are fulfilled from here on | state), ``[2^K, S, B]``; the subset's bits count."""
         source, word, target, probs = self.world.automaton.arcs
         S, B = len(self.world.automaton.step), len(self.wanted)
@@ -91,7 +91,7 @@ class Several:
 
     def _only(self, k: int) -> Tensor:
         """The table of request k alone: whatever else is open does not count."""
-        return self.still_to_come[torch.arange(len(self.still_to_come)) & int(self.weights[k])]
+        return self.future_keyword_prob[torch.arange(len(self.future_keyword_prob)) & int(self.weights[k])]
 
     def _ahead(self, token_ids: Tensor, table: Tensor) -> Tensor:
         """What the table says after each possible next word, ``[B, T + 1, V]``; 0 for what cannot follow."""

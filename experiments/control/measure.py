@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 
 from auxlib.frozen import Expert
-from auxlib.metrics import least_drift, wilson
+from auxlib.metrics import min_kl_for_success, wilson
 from auxlib.product import kl
 from auxlib.worlds.grammar import FULL_STOP
 from auxlib.worlds.rules import Rules
 from auxlib.worlds.storyland import Storyland
-from experiments.baselines.beside import Beside
-from experiments.baselines.reading import System, nats, write
+from experiments.baselines.beside import FrozenExpertSystem
+from experiments.baselines.reading import System, sequence_nll, write
 from experiments.claim.judge import StoryJudge
-from experiments.control.joint_conditions import Several
+from experiments.control.joint_conditions import JointConditions
 
 SLIGHT = 1e-3  # nats a sentence, less than sampling can tell from none
 Nats = Callable[[Tensor], Tensor]
@@ -33,7 +33,7 @@ Nats = Callable[[Tensor], Tensor]
 
 def under_expert(expert: Expert) -> Nats:
     """-log p of sentences under the frozen model."""
-    return lambda token_ids: nats(Beside(expert), token_ids, token_ids[:, 0])
+    return lambda token_ids: sequence_nll(FrozenExpertSystem(expert), token_ids, token_ids[:, 0])
 
 
 def under_truth(world: Storyland) -> Nats:
@@ -41,7 +41,9 @@ def under_truth(world: Storyland) -> Nats:
     return lambda token_ids: -world.log_prob(token_ids)
 
 
-def measure(system: System, several: Several, unsteered: Nats, seed: int = 0) -> dict[str, float | list[float]]:
+def measure_conditions(
+    system: System, several: JointConditions, unsteered: Nats, seed: int = 0
+) -> dict[str, float | list[float]]:
     """One sentence for each row of requests, and all that can be said of them; nothing is left out."""
     world = several.world
     first = several.wanted[:, 0].long().argmax(1)  # a reading needs a keyword; these systems know their requests
@@ -62,13 +64,13 @@ def measure(system: System, several: Several, unsteered: Nats, seed: int = 0) ->
     return {"accuracy": hits / n, "interval": [round(x, 4) for x in wilson(hits, n)], **rounded, "n": n}
 
 
-def cheapest(several: Several, accuracy: float) -> float:
+def cheapest(several: JointConditions, accuracy: float) -> float:
     """The least drift in nats at which anybody can fulfil so large a share of the requests."""
     by_chance = several.posterior(several.wanted.new_zeros(len(several.wanted), 0, dtype=torch.long))[:, 0]
-    return least_drift(accuracy, by_chance, torch.ones(len(by_chance)))
+    return min_kl_for_success(accuracy, by_chance, torch.ones(len(by_chance)))
 
 
-def kinds_of_words(world: Storyland, rules: Rules) -> list[str | None]:
+def word_classes(world: Storyland, rules: Rules) -> list[str | None]:
     """For every content word its kind, by the grammar's classes: trait, hero farm, idle day, …"""
     kinds: list[str | None] = [None] * len(world.vocabulary)
     for name, phrases in rules.classes.items():
@@ -93,7 +95,7 @@ def composition_errors(
     for first in range(0, len(rows), block):
         chosen = rows[first : first + block]
         token_ids, pairs = sentences[[i for i, _ in chosen]], torch.tensor([pair for _, pair in chosen])
-        several = Several.keywords(world, pairs)
+        several = JointConditions.keywords(world, pairs)
         lm, joint, summed = (
             world.next_log_probs(token_ids), several.exact_aux_logits(token_ids), several.summed_aux_logits(token_ids),
         )  # fmt: skip

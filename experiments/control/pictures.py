@@ -35,7 +35,7 @@ def composition(found: Mapping[str, Any], title: str) -> plot.Picture:
     for (row, column), found_here in sums.items():
         weights = sum(n for _, n in found_here)
         table[KINDS.index(row), KINDS.index(column)] = sum(nats * n for nats, n in found_here) / weights
-    return plot.heat(table, KINDS, KINDS, title, "one word", "the other", unit="nats a sentence")
+    return plot.heatmap(table, KINDS, KINDS, title, "one word", "the other", unit="nats a sentence")
 
 
 def places(found: Mapping[str, Any], names: Mapping[str, str], title: str) -> plot.Picture:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from auxlib.frozen import load_expert
-from auxlib.metrics import machine, versions
-from auxlib.recipes import shipped
+from auxlib.metrics import hardware_info, package_versions
+from auxlib.recipes import load_pretrained
 from experiments.control.experiment import made_by, merged
 from experiments.control.table import AGAIN, RESULTS, read_control
 from experiments.runner import Record, require_probe, require_provenance
@@ -23,8 +23,8 @@ def assemble(records: Mapping[str, Record]) -> dict[str, Any]:
         **headline(found),
         **found,
         "failed": {name: record["error"] for name, record in records.items() if "error" in record},
-        "machine": machine(),
-        "versions": versions(),
+        "machine": hardware_info(),
+        "versions": package_versions(),
     }
 
 
@@ -69,9 +69,9 @@ def behaviour_probe() -> list[float]:
     """
     expert, said = load_expert(dtype=torch.float32), []
     for several in (False, True):
-        model = shipped(expert, several)
+        model = load_pretrained(expert, several)
         inputs = model.inputs_for([("lantern", "harbour")], ["A lantern was burning above the quiet harbour."])
         labels = inputs["input_ids"].clone()
-        labels[:, : len(model.frame.preamble_ids)] = -100
+        labels[:, : len(model.template.preamble_ids)] = -100
         said.append(round(float(model(**inputs, labels=labels).loss), 4))
     return said

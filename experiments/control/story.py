@@ -18,11 +18,11 @@ from auxlib.frozen import Expert
 from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.grammar import FULL_STOP
 from auxlib.worlds.storyland import Storyland
-from experiments.baselines.beside import Beside
-from experiments.baselines.reading import Memory, Reading, System, part_of
+from experiments.baselines.beside import FrozenExpertSystem
+from experiments.baselines.reading import DecodingContext, Memory, System, part_of
 from experiments.baselines.story_auxiliary import Gate, StoryAuxiliary
-from experiments.claim.setup import Bench
-from experiments.control.joint_conditions import Several
+from experiments.claim.setup import TrialSetup
+from experiments.control.joint_conditions import JointConditions
 
 
 def seen_of(token_ids: Tensor, keyword_ids: Tensor) -> Tensor:
@@ -38,11 +38,11 @@ class TruthOfSeveral(System):
         weight: λ on the exact answer.
     """
 
-    def __init__(self, several: Several, summed: bool = False, weight: float = 1.0) -> None:
+    def __init__(self, several: JointConditions, summed: bool = False, weight: float = 1.0) -> None:
         super().__init__()
         self.several, self.summed, self.weight = several, summed, weight
 
-    def forward(self, reading: Reading, memory: Memory | None = None) -> Tensor:
+    def forward(self, reading: DecodingContext, memory: Memory | None = None) -> Tensor:
         """Unnormalised log-probabilities ``[B, T, V]``; with a memory only the last place."""
         world, read = self.several.world, reading.token_ids
         answer = self.several.summed_aux_logits if self.summed else self.several.exact_aux_logits
@@ -64,7 +64,7 @@ class Myopic(System):
         super().__init__()
         self.world, self.weight = world, weight
 
-    def forward(self, reading: Reading, memory: Memory | None = None) -> Tensor:
+    def forward(self, reading: DecodingContext, memory: Memory | None = None) -> Tensor:
         """Logits ``[B, T, V]``; with a memory only the last place."""
         logits = self.world.next_log_probs(reading.token_ids)[:, 1:]
         push = self.weight * F.one_hot(reading.keyword_ids, logits.shape[-1])[:, None] * ~reading.seen[..., None]
@@ -74,7 +74,7 @@ class Myopic(System):
         return logits if memory is None else logits[:, -1:]
 
 
-class SumOfSingles(Beside):
+class SumOfSingles(FrozenExpertSystem):
     """``lm_logits + Σ λ_k · aux_logits_k``: auxiliaries that each know one request.
 
     Args:
@@ -89,7 +89,7 @@ class SumOfSingles(Beside):
         super().__init__(expert)
         self.auxiliaries, self.asked, self.weights = nn.ModuleList(auxiliaries), asked, weights
 
-    def forward(self, reading: Reading, memory: Memory | None = None) -> Tensor:
+    def forward(self, reading: DecodingContext, memory: Memory | None = None) -> Tensor:
         """Joint logits ``[B, T, V]``."""
         hidden = self.states(reading, memory)
         lm_logits, seen = self.expert.lm_head(hidden), seen_of(reading.token_ids, self.asked)[..., -hidden.shape[1] :]
@@ -99,7 +99,7 @@ class SumOfSingles(Beside):
         return joint_logits
 
 
-class Swapped(Beside):
+class Swapped(FrozenExpertSystem):
     """An auxiliary beside an expert that it was not trained with: ``lm_logits_new + aux_logits``.
 
     Args:
@@ -110,9 +110,9 @@ class Swapped(Beside):
 
     def __init__(self, expert: Expert, reads: Expert, auxiliary: StoryAuxiliary, words: Tensor) -> None:
         super().__init__(expert)
-        self.reader, self.auxiliary, self.words = Beside(reads), auxiliary, words
+        self.reader, self.auxiliary, self.words = FrozenExpertSystem(reads), auxiliary, words
 
-    def forward(self, reading: Reading, memory: Memory | None = None) -> Tensor:
+    def forward(self, reading: DecodingContext, memory: Memory | None = None) -> Tensor:
         """Joint logits ``[B, T, V]``."""
         lm_logits = super().forward(reading, part_of(memory, "new"))
         read = self.reader.states(reading, part_of(memory, "old"))
@@ -150,7 +150,7 @@ class StoryTogether(nn.Module):
         return joint_logits.scatter_add(-1, index, lift.transpose(1, 2))
 
 
-class ReadsAll(Beside):
+class ReadsAll(FrozenExpertSystem):
     """The expert, and one auxiliary that reads all keywords of a sentence.
 
     Args:
@@ -163,7 +163,7 @@ class ReadsAll(Beside):
         super().__init__(expert)
         self.auxiliary, self.asked, self.weight = auxiliary, asked, weight
 
-    def forward(self, reading: Reading, memory: Memory | None = None) -> Tensor:
+    def forward(self, reading: DecodingContext, memory: Memory | None = None) -> Tensor:
         """Joint logits ``[B, T, V]``."""
         hidden = self.states(reading, memory)
         asked = reading.keyword_ids if self.asked is None else self.asked
@@ -171,7 +171,9 @@ class ReadsAll(Beside):
         return self.auxiliary(hidden, asked, seen, self.weight)
 
 
-def lessons_of_several(bench: Bench, steps: int, batch: int, most: int = 3) -> Iterator[tuple[Reading, Tensor]]:
+def joint_training_batches(
+    bench: TrialSetup, steps: int, batch: int, most: int = 3
+) -> Iterator[tuple[DecodingContext, Tensor]]:
     """Training sentences, each asked for one, two or ``most`` of its own words, drawn anew every time.
 
     ``keyword_ids [B, K]`` is filled up with blanks.
@@ -183,14 +185,16 @@ def lessons_of_several(bench: Bench, steps: int, batch: int, most: int = 3) -> I
         count = torch.randint(1, most + 1, (len(rows), 1), generator=draw)
         asked = asked.masked_fill(torch.arange(most) >= count, BLANK)
         before = F.pad(token_ids, (1, 0), value=BLANK)[:, :-1]
-        yield Reading(before, asked, seen_of(before, asked), bench.hidden[rows]), token_ids
+        yield DecodingContext(before, asked, seen_of(before, asked), bench.hidden[rows]), token_ids
 
 
-def lessons_about(bench: Bench, steps: int, batch: int, labels: Tensor) -> Iterator[tuple[Reading, Tensor]]:
+def label_training_batches(
+    bench: TrialSetup, steps: int, batch: int, labels: Tensor
+) -> Iterator[tuple[DecodingContext, Tensor]]:
     """Training sentences, each asked for its label ``[N]``, a word that says something about it."""
     for rows in islice(_batches(len(bench.train), batch, torch.Generator().manual_seed(bench.seed)), steps):
         token_ids = bench.train[rows]
-        yield Reading.before(token_ids, labels[rows], bench.hidden[rows]), token_ids
+        yield DecodingContext.before(token_ids, labels[rows], bench.hidden[rows]), token_ids
 
 
 def draw_several(content: Tensor, token_ids: Tensor, K: int, draw: torch.Generator) -> Tensor:

@@ -17,16 +17,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from auxlib.data.assets import data_dir
-from auxlib.metrics import mean_of
+from auxlib.metrics import nanmean
 from auxlib.worlds.rules import Rules
 from auxlib.worlds.story_lm import SHIPPED_LM, WELL_READ_LM
 from experiments.baselines.beside import AuxiliaryTuned
-from experiments.baselines.reading import Reading, System
+from experiments.baselines.reading import DecodingContext, System
 from experiments.baselines.story_auxiliary import StoryAuxiliary, StoryAuxiliaryConfig
-from experiments.claim import bench as claim
+from experiments.claim import setup as claim
 from experiments.claim.plan import AUXILIARY
-from experiments.control.joint_conditions import Several
-from experiments.control.measure import cheapest, composition_errors, kinds_of_words, measure, under_expert, under_truth
+from experiments.control.joint_conditions import JointConditions
+from experiments.control.measure import (
+    cheapest,
+    composition_errors,
+    measure_conditions,
+    under_expert,
+    under_truth,
+    word_classes,
+)
 from experiments.control.story import (
     Myopic,
     ReadsAll,
@@ -35,8 +42,8 @@ from experiments.control.story import (
     Swapped,
     TruthOfSeveral,
     draw_several,
-    lessons_about,
-    lessons_of_several,
+    joint_training_batches,
+    label_training_batches,
 )
 from experiments.runner import Record
 
@@ -48,7 +55,7 @@ HOURS = ("day", "night", "winter", "storm")
 
 
 @dataclass(frozen=True)
-class Size:
+class StorySize:
     """How many sentences are learned from, how often each is read, and how many requests are measured."""
 
     train: int = 20_000
@@ -64,21 +71,21 @@ class Size:
 class Questions:
     """What everybody is asked: words of sentences that nobody has read, three of each, and the hours they tell of."""
 
-    def __init__(self, size: Size) -> None:
-        self.world = claim.the_world()
+    def __init__(self, size: StorySize) -> None:
+        self.world = claim.load_world()
         draw = torch.Generator().manual_seed(claim.STREAM - 1)
         self.sentences = self.world.sample(size.questions, draw)
         self.words = draw_several(self.world.is_content(self.sentences), self.sentences, 3, draw)
 
     @cached_property
-    def kinds(self) -> list[str | None]:
+    def word_classes(self) -> list[str | None]:
         """The kind of every word: hero, spot, idle day, …"""
-        return kinds_of_words(self.world, Rules(data_dir() / "storyland" / "grammar.toml"))
+        return word_classes(self.world, Rules(data_dir() / "storyland" / "grammar.toml"))
 
     @cached_property
     def verbs(self) -> Tensor:
         """``[4, V]``, the verbs that say which hour it is: one of them ends every story."""
-        return torch.tensor([[kind == f"idle {hour}" for kind in self.kinds] for hour in HOURS])
+        return torch.tensor([[kind == f"idle {hour}" for kind in self.word_classes] for hour in HOURS])
 
     def hours(self, token_ids: Tensor) -> Tensor:
         """Which of the hours each sentence tells of, ``[B]``."""
@@ -88,34 +95,36 @@ class Questions:
         """The word by which an auxiliary is asked for that hour, ``[B]``."""
         return torch.tensor([self.world.ids[hour] for hour in HOURS])[self.hours(token_ids)]
 
-    def several(self, K: int) -> Several:
+    def several(self, K: int) -> JointConditions:
         """Requests for the first K words of each row."""
-        return Several.keywords(self.world, self.words[:, :K])
+        return JointConditions.keywords(self.world, self.words[:, :K])
 
-    def of_the_hour(self, with_word: bool) -> Several:
+    def of_the_hour(self, with_word: bool) -> JointConditions:
         """Requests for the hour, after one for the first word of each row."""
         hour = self.verbs[self.hours(self.sentences)][:, None]
         word = F.one_hot(self.words[:, :1], len(self.world.vocabulary)).bool()
-        return Several(self.world, torch.cat([word, hour], 1) if with_word else hour)
+        return JointConditions(self.world, torch.cat([word, hour], 1) if with_word else hour)
 
 
-def truth(size: Size) -> Record:
+def truth(size: StorySize) -> Record:
     """The truth with its own dial, and a push on the keyword that does not look ahead; sums of true answers."""
     questions = Questions(size)
     several, unsteered = questions.several(1), under_truth(questions.world)
     rows: Record = {
-        "exact": [{"weight": w} | measure(TruthOfSeveral(several, weight=w), several, unsteered) for w in EXACT],
-        "myopic": [{"weight": w} | measure(Myopic(questions.world, w), several, unsteered) for w in MYOPIC],
+        "exact": [
+            {"weight": w} | measure_conditions(TruthOfSeveral(several, weight=w), several, unsteered) for w in EXACT
+        ],
+        "myopic": [{"weight": w} | measure_conditions(Myopic(questions.world, w), several, unsteered) for w in MYOPIC],
     }
     rows["bound"] = [[accuracy, round(cheapest(several, accuracy), 4)] for accuracy in BOUND]
     asked = {"2": questions.several(2), "3": questions.several(3), "hour": questions.of_the_hour(with_word=True)}
     for name, several in asked.items():
-        rows[f"exact_{name}"] = measure(TruthOfSeveral(several), several, unsteered)
-        rows[f"exact_sum_{name}"] = measure(TruthOfSeveral(several, summed=True), several, unsteered)
+        rows[f"exact_{name}"] = measure_conditions(TruthOfSeveral(several), several, unsteered)
+        rows[f"exact_sum_{name}"] = measure_conditions(TruthOfSeveral(several, summed=True), several, unsteered)
     return rows
 
 
-def learned(size: Size) -> Record:
+def learned(size: StorySize) -> Record:
     """One auxiliary that knows keywords and one that knows hours: the dial of the first, sums of both."""
     questions, bench = Questions(size), _bench(size)
     unsteered = under_expert(bench.expert)
@@ -124,34 +133,36 @@ def learned(size: Size) -> Record:
 
     def told(K: int, weight: float = 1.0) -> dict[str, Any]:
         asked = questions.words[:, :K]
-        return measure(SumOfSingles(bench.expert, [word] * K, asked, [weight] * K), questions.several(K), unsteered)
+        return measure_conditions(
+            SumOfSingles(bench.expert, [word] * K, asked, [weight] * K), questions.several(K), unsteered
+        )
 
     both = torch.stack([questions.words[:, 0], labels], 1)
     return {
         "learned": [{"weight": weight} | told(1, weight) for weight in LEARNED],
         **{f"sum_{K}": told(K) for K in (2, 3)},
-        "hour": measure(
+        "hour": measure_conditions(
             SumOfSingles(bench.expert, [hour], labels[:, None], [1.0]), questions.of_the_hour(False), unsteered
         ),
-        "sum_hour": measure(
+        "sum_hour": measure_conditions(
             SumOfSingles(bench.expert, [word, hour], both, [1.0, 1.0]), questions.of_the_hour(True), unsteered
         ),
     }
 
 
-def together(size: Size) -> Record:
+def together(size: StorySize) -> Record:
     """One auxiliary that reads all keywords of a sentence, asked for one, two and three."""
     questions, bench = Questions(size), _bench(size)
     system = ReadsAll(bench.expert, StoryTogether(bench.expert.unembedding, AUXILIARY.width))
-    system = _trained(system, lessons_of_several(bench, size.steps, BATCH))
+    system = _trained(system, joint_training_batches(bench, size.steps, BATCH))
     rows = {}
     for K in (1, 2, 3):
         asked = ReadsAll(bench.expert, system.auxiliary, questions.words[:, :K])
-        rows[f"together_{K}"] = measure(asked, questions.several(K), under_expert(bench.expert))
+        rows[f"together_{K}"] = measure_conditions(asked, questions.several(K), under_expert(bench.expert))
     return rows
 
 
-def swapped(size: Size) -> Record:
+def swapped(size: StorySize) -> Record:
     """An auxiliary that learned beside a less-read expert, put beside the well-read one."""
     questions, bench, old = Questions(size), _bench(size), _bench(size, SHIPPED_LM)
     auxiliary, words = _auxiliary(questions, old, size, labels=False), questions.words[:, 0]
@@ -163,48 +174,49 @@ def swapped(size: Size) -> Record:
     against = {name: old.expert if name == "at_home" else bench.expert for name in writers}
     return {
         "swapped": {
-            name: measure(writer, questions.several(1), under_expert(against[name])) for name, writer in writers.items()
+            name: measure_conditions(writer, questions.several(1), under_expert(against[name]))
+            for name, writer in writers.items()
         }
     }
 
 
-def kinds(size: Size) -> Record:
+def word_class_pairs(size: StorySize) -> Record:
     """What the sum of two exact answers costs, by the kinds of the two words."""
     questions = Questions(size)
     found: dict[str, list[tuple[float, float]]] = {}
     for pair, lost, widest in composition_errors(questions.world, questions.sentences[: size.questions // 4]):
-        key = " + ".join(sorted(str(questions.kinds[word]).split()[0] for word in pair))
+        key = " + ".join(sorted(str(questions.word_classes[word]).split()[0] for word in pair))
         found.setdefault(key, []).append((lost, widest))
     return {
         "kinds": {
-            key: {"nats": mean_of([lost for lost, _ in rows]), "widest": mean_of([w for _, w in rows]), "n": len(rows)}
+            key: {"nats": nanmean([lost for lost, _ in rows]), "widest": nanmean([w for _, w in rows]), "n": len(rows)}
             for key, rows in sorted(found.items())
         }
     }
 
 
-TRIALS: dict[str, Callable[[Size], Record]] = {
-    work.__name__: work for work in (learned, swapped, together, truth, kinds)
+TRIALS: dict[str, Callable[[StorySize], Record]] = {
+    work.__name__: work for work in (learned, swapped, together, truth, word_class_pairs)
 }
 
 
-def _bench(size: Size, expert: str = WELL_READ_LM) -> claim.Bench:
-    return claim.Bench(claim.Size(size.train, size.epochs, dev=1, test=1), SEED, expert)
+def _bench(size: StorySize, expert: str = WELL_READ_LM) -> claim.TrialSetup:
+    return claim.TrialSetup(claim.TrialSize(size.train, size.epochs, dev=1, test=1), SEED, expert)
 
 
-def _auxiliary(questions: Questions, bench: claim.Bench, size: Size, labels: bool) -> StoryAuxiliary:
+def _auxiliary(questions: Questions, bench: claim.TrialSetup, size: StorySize, labels: bool) -> StoryAuxiliary:
     """One that has learned keywords; or labels, which are never written, so that there is nothing to lift or flag."""
     config = StoryAuxiliaryConfig(width=AUXILIARY.width, boost=False, flag=False) if labels else AUXILIARY
     system = AuxiliaryTuned(bench.expert, StoryAuxiliary(bench.expert.unembedding, config))
     if labels:
-        lessons = lessons_about(bench, size.steps, BATCH, questions.labels(bench.train))
+        lessons = label_training_batches(bench, size.steps, BATCH, questions.labels(bench.train))
     else:
-        lessons = claim.lessons(bench, size.epochs, BATCH, cached=True)
+        lessons = claim.training_batches(bench, size.epochs, BATCH, cached=True)
     return _trained(system, lessons).auxiliary
 
 
-def _trained(system: System, lessons: Iterable[tuple[Reading, Tensor]]) -> Any:
+def _trained(system: System, lessons: Iterable[tuple[DecodingContext, Tensor]]) -> Any:
     """The averaged system after the last lesson."""
     torch.manual_seed(SEED)
-    *_, (_, averaged, _) = claim.learn(system, lessons, RATE)
+    *_, (_, averaged, _) = claim.train_steps(system, lessons, RATE)
     return averaged.eval()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from auxlib.data.json_io import read_whole
+from auxlib.data.json_io import read_json
 from experiments.claim.table import Row
 
 RESULTS, AGAIN = Path("data/results/full/generation.json"), "python -m auxlib run --experiment generation"
@@ -53,7 +53,7 @@ REAL = {
 
 def read_control(root: Path) -> dict[str, Any] | None:
     """The recorded results as they are, or None before there are any."""
-    return read_whole(root / RESULTS, NEEDED, AGAIN)
+    return read_json(root / RESULTS, NEEDED, AGAIN)
 
 
 def storyland_rows(found: Mapping[str, Any]) -> list[Row]:

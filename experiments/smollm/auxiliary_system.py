@@ -9,13 +9,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from auxlib.features import cache_features, normalisers, read_preamble, read_texts
-from auxlib.flops import FLOAT, counted_by_torch, keeping
+from auxlib.flops import FLOAT, counted_by_torch, saved_activation_bytes
 from auxlib.keywords import Spelling
 from auxlib.modeling import AuxiliaryTunedLM
-from auxlib.recipes import Recipe, material, shipped, train, write_sentences
+from auxlib.recipes import Recipe, load_pretrained, prepare_data, train, write_sentences
 from auxlib.training import FeatureCollator, FeatureLoss, mean_nll
 from experiments.smollm.prompt import Prompted, ends, unasked
-from experiments.smollm.setup import Bench
+from experiments.smollm.setup import WritingSetup
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -24,11 +24,11 @@ BATCH = 48
 READ_AT_ONCE = 1024  # tokens, as in `cache_features`
 
 
-class Ours:
+class AuxiliarySystem:
     """The pair of frozen expert and auxiliary; until it has learned, the one that comes with the repository."""
 
-    def __init__(self, bench: Bench) -> None:
-        self.bench, self.model = bench, shipped(bench.expert)
+    def __init__(self, bench: WritingSetup) -> None:
+        self.bench, self.model = bench, load_pretrained(bench.expert)
 
     def learn(self, setting: Mapping[str, float]) -> dict[str, Any]:
         """Train on the bench's sentences, and say what it cost; without a setting, what the shipped one has cost."""
@@ -37,7 +37,7 @@ class Ours:
             return costs(self.model, self.bench.whole["train"], receipt["recipe"]["epochs"])
         recipe = Recipe(learning_rate=setting["rate"], epochs=setting["epochs"], batch_size=BATCH, seed=self.bench.seed)
         start = perf_counter()
-        stuff = material(recipe, self.bench.expert, progress=False, corpus=self.bench.corpus)
+        stuff = prepare_data(recipe, self.bench.expert, progress=False, corpus=self.bench.corpus)
         with TemporaryDirectory() as folder:
             self.model, run = train(stuff, output_dir=folder, progress=False)
         spent = {"train_seconds": round(perf_counter() - start), "steps": run.steps[-1]}
@@ -52,7 +52,7 @@ class Ours:
         """Nats per token of sentences given their headwords."""
         return mean_nll(_loss(self.model), _features(self.model, rows), _collator(self.model))
 
-    def forgotten(self) -> float:
+    def forgetting(self) -> float:
         """By how many nats per token other text, asked for nothing, is read worse than by the frozen model.
 
         The auxiliary is on, in the frame in which it speaks; where it is off, nothing has changed.
@@ -71,20 +71,20 @@ def costs(model: AuxiliaryTunedLM, sentences: Dataset, epochs: float) -> dict[st
     Memory is the larger of two: the frozen model with the logits of the tokens that it reads at once, while the cache
     is filled; or what training needs, the cache of states included.
     """
-    lengths = [len(model.frame.encode(model.expert_info, text)) for text in sentences["text"]]
+    lengths = [len(model.template.encode(model.expert_info, text)) for text in sentences["text"]]
     tokens, order = sum(lengths), sorted(range(len(lengths)), key=lengths.__getitem__)
     middle = order[max(0, (len(order) - BATCH) // 2) :][:BATCH]
     loss, rows = _loss(model), _features(model, sentences.select(middle))
     batch = {name: value.to(model.device) for name, value in _collator(model)(list(rows.with_format("numpy"))).items()}
     texts = [list(map(int, ids)) for ids in rows["token_ids"]]
-    here, prefix = sum(map(len, texts)), read_preamble(model.expert_info, model.frame)
+    here, prefix = sum(map(len, texts)), read_preamble(model.expert_info, model.template)
 
     def read() -> None:
-        hidden = read_texts(model.expert_info, prefix, texts, model.frame)
+        hidden = read_texts(model.expert_info, prefix, texts, model.template)
         normalisers(model.expert_info, hidden, model.auxiliary.support)
 
     a_token = counted_by_torch(read) + epochs * counted_by_torch(lambda: loss(**batch)["loss"].backward())
-    with keeping(loss) as kept:
+    with saved_activation_bytes(loss) as kept:
         loss(**batch)
     learning = sum(weight.numel() for weight in model.auxiliary.parameters())
     frozen = sum(buffer.nbytes for buffer in model.auxiliary.buffers())
@@ -99,19 +99,21 @@ def costs(model: AuxiliaryTunedLM, sentences: Dataset, epochs: float) -> dict[st
 
 
 def _loss(model: AuxiliaryTunedLM) -> FeatureLoss:
-    return FeatureLoss(model.auxiliary, model.continues)
+    return FeatureLoss(model.auxiliary, model.continuation_mask)
 
 
 def _features(model: AuxiliaryTunedLM, rows: Dataset) -> Dataset:
     support = model.auxiliary.support
     return cache_features(
-        model.expert_info, rows, model.frame, None if support is None else support.cpu(), progress=False
+        model.expert_info, rows, model.template, None if support is None else support.cpu(), progress=False
     )
 
 
 def _collator(model: AuxiliaryTunedLM) -> FeatureCollator:
     """Every sentence with its first keyword."""
-    return FeatureCollator(model.expert_info.tokenizer, model.frame.preamble_ids[-1], drop=0.0, chooser=_first)
+    return FeatureCollator(
+        model.expert_info.tokenizer, model.template.preamble_ids[-1], condition_dropout=0.0, chooser=_first
+    )
 
 
 def _first(spelled: Sequence[Spelling], draw: random.Random) -> Spelling | None:

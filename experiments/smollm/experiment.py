@@ -15,16 +15,16 @@ from auxlib.data.assets import data_dir
 from auxlib.data.corpora import load_corpus, text_hash
 from auxlib.flops import counted_by_torch
 from auxlib.frozen import load_expert
-from auxlib.metrics import mean_of
+from auxlib.metrics import nanmean
 from auxlib.recipes import SHIPPED
 from experiments.runner import Provenance, Record, Trial, digest, provenance, run_trials
-from experiments.smollm.auxiliary_system import Ours
-from experiments.smollm.fine_tuning import Told, all_weights, lora
+from experiments.smollm.auxiliary_system import AuxiliarySystem
+from experiments.smollm.fine_tuning import PromptedSystem, all_weights, lora
 from experiments.smollm.prompt import Prompted, asked, instructed, shown, unasked
-from experiments.smollm.setup import Bench, Size
+from experiments.smollm.setup import WritingSetup, WritingSize
 
-WHOLE, SEEDS, SEARCH_SEED = Size(), (0, 1), 100
-SEARCHED = Size(train=250, questions=0)
+WHOLE, SEEDS, SEARCH_SEED = WritingSize(), (0, 1), 100
+SEARCHED = WritingSize(train=250, questions=0)
 VERSION = 1
 Setting = dict[str, float]
 
@@ -35,7 +35,7 @@ class Writer(Protocol):
     def learn(self, setting: Mapping[str, float]) -> dict[str, Any]: ...
     def write(self, words: Sequence[str], **generation: Any) -> list[str]: ...
     def nll(self, rows: Any) -> float | None: ...
-    def forgotten(self) -> float: ...
+    def forgetting(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -43,28 +43,28 @@ class Rival:
     """One system of the comparison: its name in tables, how it is built, and what a search tries if it learns."""
 
     label: str
-    build: Callable[[Bench], Writer]
+    build: Callable[[WritingSetup], Writer]
     settings: tuple[Setting, ...] = ()
 
 
-def learning(*settings: tuple[float, int]) -> tuple[Setting, ...]:
+def grid(*settings: tuple[float, int]) -> tuple[Setting, ...]:
     """Pairs of learning rate and epochs."""
     return tuple({"rate": rate, "epochs": epochs} for rate, epochs in settings)
 
 
 RIVALS: dict[str, Rival] = {
-    "frozen": Rival("frozen model, asked for nothing", lambda b: Told(b, Prompted(b.expert, unasked))),
-    "asked": Rival("prompt: the bare request", lambda b: Told(b, Prompted(b.expert, asked))),
-    "shown": Rival("prompt: six examples first", lambda b: Told(b, Prompted(b.expert, shown))),
+    "frozen": Rival("frozen model, asked for nothing", lambda b: PromptedSystem(b, Prompted(b.expert, unasked))),
+    "asked": Rival("prompt: the bare request", lambda b: PromptedSystem(b, Prompted(b.expert, asked))),
+    "shown": Rival("prompt: six examples first", lambda b: PromptedSystem(b, Prompted(b.expert, shown))),
     "instructed": Rival(
-        "prompt: an instruction", lambda b: Told(b, Prompted(b.expert, instructed(b.expert), chat=True))
+        "prompt: an instruction", lambda b: PromptedSystem(b, Prompted(b.expert, instructed(b.expert), chat=True))
     ),
     "tuned": Rival(
-        "full fine-tuning", lambda b: Told(b, all_weights(b.expert)), learning((1e-4, 2), (3e-5, 2), (3e-4, 2))
+        "full fine-tuning", lambda b: PromptedSystem(b, all_weights(b.expert)), grid((1e-4, 2), (3e-5, 2), (3e-4, 2))
     ),
-    "lora": Rival("LoRA, rank 16", lambda b: Told(b, lora(b.expert)), learning((1e-3, 2), (3e-4, 2), (3e-3, 2))),
-    "auxiliary": Rival("auxiliary (ours)", Ours, learning((2e-3, 10), (1e-3, 10), (4e-3, 10))),
-    "shipped": Rival("auxiliary, of all sentences", Ours),
+    "lora": Rival("LoRA, rank 16", lambda b: PromptedSystem(b, lora(b.expert)), grid((1e-3, 2), (3e-4, 2), (3e-3, 2))),
+    "auxiliary": Rival("auxiliary (ours)", AuxiliarySystem, grid((2e-3, 10), (1e-3, 10), (4e-3, 10))),
+    "shipped": Rival("auxiliary, of all sentences", AuxiliarySystem),
 }
 
 
@@ -73,25 +73,25 @@ LONGEST_FIRST = sorted(RIVALS, key=lambda name: not RIVALS[name].settings)  # wh
 
 def run_trial(trial: Trial) -> Record:
     """Train, if there is anything to train, and measure; plain numbers, for JSON."""
-    bench = Bench(trial.size, trial.seed)
+    bench = WritingSetup(trial.size, trial.seed)
     torch.manual_seed(trial.seed)
     writer = RIVALS[trial.system].build(bench)
     spent = writer.learn(trial.setting)
     found = {"dev_nll": writer.nll(bench.corpus["dev"])}
     if trial.size.questions:
-        found |= measure(writer, bench)
+        found |= measure_writer(writer, bench)
     named = {"system": trial.system, "seed": trial.seed, "sentences": trial.size.train, "setting": trial.setting}
     return named | spent | found
 
 
-def measure(writer: Writer, bench: Bench) -> dict[str, Any]:
+def measure_writer(writer: Writer, bench: WritingSetup) -> dict[str, Any]:
     """Test figures: what it writes for words that nobody was trained on, and how it scores sentences about them."""
     written = writer.write(bench.words, min_new_tokens=1)  # a text cannot be over before it has begun
     return {
-        **bench.say(written, bench.words),
-        "slor_human": mean_of([bench.judge.slor(bench.ids(text)[:-1]) for text in bench.test["text"]]),
+        **bench.score_texts(written, bench.words),
+        "slor_human": nanmean([bench.judge.slor(bench.ids(text)[:-1]) for text in bench.test["text"]]),
         "nll": writer.nll(bench.test),
-        "forgotten": round(writer.forgotten(), 4),
+        "forgotten": round(writer.forgetting(), 4),
         "flops_per_written_token": _a_written_token(writer, bench.words[:4]),
         "written": list(zip(bench.words, written, strict=True)),
     }

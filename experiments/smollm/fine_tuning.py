@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from auxlib.features import Frame
+from auxlib.features import TextTemplate
 from auxlib.flops import ComputeLedger, counted_by_torch
 from auxlib.frozen import Expert
 from auxlib.keywords import choose_keyword
 from experiments.smollm.prompt import Prompted
-from experiments.smollm.setup import Bench
+from experiments.smollm.setup import WritingSetup
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 BATCH = 16
 
 
-class Told:
+class PromptedSystem:
     """One who is told the keyword in words."""
 
-    def __init__(self, bench: Bench, system: Prompted) -> None:
+    def __init__(self, bench: WritingSetup, system: Prompted) -> None:
         self.bench, self.system = bench, system
 
     def learn(self, setting: Mapping[str, float]) -> dict[str, Any]:
@@ -72,14 +72,14 @@ def lora(expert: Expert, rank: int = 16) -> Prompted:
 
 
 def collate(
-    system: Prompted, frame: Frame, draw: random.Random, rows: Sequence[Mapping[str, Any]]
+    system: Prompted, frame: TextTemplate, draw: random.Random, rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, Tensor]:
     """Rows of a corpus to a batch, each asked for one of its own words, drawn anew as for the auxiliary."""
     words = [choose_keyword(row["keywords"], draw) for row in rows]
     return system.batch(words, [frame.encode(system.expert, row["text"]) for row in rows])
 
 
-def tune(system: Prompted, bench: Bench, rate: float, epochs: int) -> dict[str, Any]:
+def tune(system: Prompted, bench: WritingSetup, rate: float, epochs: int) -> dict[str, Any]:
     """Train in place by `transformers.Trainer`, keep the epoch that is best on dev, and say what it cost.
 
     What was learned beside the layers is then added into them, so that a written token costs what it did.
@@ -115,7 +115,7 @@ def weigh(system: Prompted, batch: Mapping[str, Tensor]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _with_length(bench: Bench, rows: Dataset) -> Dataset:
+def _with_length(bench: WritingSetup, rows: Dataset) -> Dataset:
     """Rows with the length by which they are put into batches."""
     return rows.add_column("length", [len(bench.ids(text)) for text in rows["text"]])
 

@@ -19,25 +19,25 @@ from auxlib.keywords import contains_keyword
 from auxlib.metrics import (
     Slor,
     distinct,
+    hardware_info,
     keyword_control,
-    machine,
-    mean_of,
     median,
     median_ratio,
+    nanmean,
+    package_versions,
     paired_seconds,
     peak_memory_mb,
     repeats_keyword,
-    versions,
     wilson,
 )
 from auxlib.modeling import AuxiliaryTunedLM
-from auxlib.plot import Picture, dial
+from auxlib.plot import Picture, weight_sweep
 from auxlib.recipes import write_sentences
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-    from auxlib.keywords import Asked
+    from auxlib.keywords import Keywords
 
 FRONTIER = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 
@@ -77,9 +77,9 @@ def score(samples: Samples, human: Sequence[str], slor: Slor, train_texts: Seque
         "accuracy_ci": [round(bound, 4) for bound in control.interval],
         "stem_accuracy": round(control.stem_accuracy, 4),
         "base_rate": round(control.base_rate, 4),
-        "slor": round(mean_of(slor(samples.steered)), 3),
-        "slor_human": round(mean_of(slor(human)), 3),
-        "slor_frozen": round(mean_of(slor(samples.unsteered)), 3),
+        "slor": round(nanmean(slor(samples.steered)), 3),
+        "slor_human": round(nanmean(slor(human)), 3),
+        "slor_frozen": round(nanmean(slor(samples.unsteered)), 3),
         "n_samples": control.n,
         "distinct_2": round(distinct(samples.steered, 2), 3),
         "distinct_2_human": round(distinct(human, 2), 3),
@@ -115,7 +115,7 @@ def frontier(
     for weight in FRONTIER:
         texts = write_sentences(model, keywords, weight=weight, seed=seed, progress=progress)
         hits = sum(map(contains_keyword, texts, keywords))
-        points.append({"lambda": weight, "accuracy": hits / n, "slor": round(mean_of(slor(texts)), 3), "n": n})
+        points.append({"lambda": weight, "accuracy": hits / n, "slor": round(nanmean(slor(texts)), 3), "n": n})
     return points
 
 
@@ -124,11 +124,11 @@ def draw_frontier(points: Sequence[dict[str, float]]) -> Picture:
     best = max(points, key=lambda point: point["slor"])
     title = f"Accuracy rises with λ to {points[-1]['accuracy']:.2f}; SLOR is highest at λ = {best['lambda']:g}"
     series = {"keyword accuracy": [p["accuracy"] for p in points], "SLOR (nats/token)": [p["slor"] for p in points]}
-    return dial([p["lambda"] for p in points], series, title)
+    return weight_sweep([p["lambda"] for p in points], series, title)
 
 
 def writing(
-    model: AuxiliaryTunedLM, asked: Asked | None, rows: int, tokens: int, **options: Any
+    model: AuxiliaryTunedLM, asked: Keywords | None, rows: int, tokens: int, **options: Any
 ) -> Callable[[], Tensor]:
     """So many greedy rows of so many tokens each, ready to be timed: by the pair, or for None by the frozen model."""
     inputs = model.inputs_for([asked] * rows)
@@ -140,7 +140,7 @@ def writing(
 
 
 def decode_ratio(
-    model: AuxiliaryTunedLM, asked: Asked = "lantern", rows: int = 1, tokens: int = 32, rounds: int = 7
+    model: AuxiliaryTunedLM, asked: Keywords = "lantern", rows: int = 1, tokens: int = 32, rounds: int = 7
 ) -> dict[str, Any]:
     """Seconds per greedy text of the pair over those of the frozen model alone; cache on, runs in turn."""
     frozen, pair = paired_seconds(*(writing(model, who, rows, tokens) for who in (None, asked)), rounds=rounds)
@@ -177,8 +177,8 @@ def evaluate(
         "peak_memory_mb": round(peak_memory_mb()),
         "seed": seed,
         "recipe": recipe,
-        "machine": machine(),
-        "versions": versions(),
+        "machine": hardware_info(),
+        "versions": package_versions(),
         "examples": [list(pair) for pair in zip(samples.keywords, samples.steered, strict=True)][:40],
     }
 

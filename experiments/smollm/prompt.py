@@ -20,7 +20,7 @@ from auxlib.recipes import SAMPLING
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-IGNORED = -100
+IGNORE_INDEX = -100
 SHOWN = ("postman", "violin", "street", "committee", "fence", "autumn")  # words of the preamble's sentences
 Ask = Callable[[str], str]
 
@@ -86,7 +86,7 @@ class Prompted(nn.Module):
         fronts = [self.prompt_ids(word) for word in words]
         width = max(len(front) + len(text) for front, text in zip(fronts, texts, strict=True))
         ids = torch.full((len(words), width), self.expert.end_of_text_id)
-        labels, mask = torch.full_like(ids, IGNORED), torch.zeros_like(ids)
+        labels, mask = torch.full_like(ids, IGNORE_INDEX), torch.zeros_like(ids)
         for row, (front, text) in enumerate(zip(fronts, texts, strict=True)):
             ids[row, : len(front) + len(text)] = torch.tensor([*front, *text])
             labels[row, len(front) : len(front) + len(text)] = torch.tensor(list(text))
@@ -105,8 +105,8 @@ class Prompted(nn.Module):
             batch = self.on_device(self.batch(words[first : first + size], texts[first : first + size]))
             labels = batch.pop("labels")[:, 1:]
             logits = self.model(**batch).logits[:, :-1]
-            total += float(F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="sum"))
-            count += int((labels != IGNORED).sum())
+            total += float(F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORE_INDEX, reduction="sum"))
+            count += int((labels != IGNORE_INDEX).sum())
         return total / count
 
     @torch.inference_mode()

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from auxlib.metrics import machine, versions, wilson
+from auxlib.metrics import hardware_info, package_versions, wilson
 from experiments.runner import Record, require_probe, require_provenance
-from experiments.smollm.auxiliary_system import Ours
+from experiments.smollm.auxiliary_system import AuxiliarySystem
 from experiments.smollm.experiment import RIVALS, SEARCH_SEED, SEEDS, made_by
-from experiments.smollm.setup import Bench, Size
+from experiments.smollm.setup import WritingSetup, WritingSize
 from experiments.smollm.table import AGAIN, RESULTS, read_rivals
 
 MEAN = (
@@ -30,8 +30,8 @@ def assemble(records: Sequence[Record]) -> dict[str, Any]:
         "settings": {r["system"]: r["setting"] for r in done if r["setting"]},
         "sentences": done[0]["sentences"] if done else 0,
         "seeds": len(SEEDS),
-        "machine": machine(),
-        "versions": versions(),
+        "machine": hardware_info(),
+        "versions": package_versions(),
     }
 
 
@@ -74,8 +74,8 @@ def behaviour_probe() -> list[float]:
 
     Code that was only written better says the same.
     """
-    bench = Bench(Size(train=96, dev=48), SEARCH_SEED)
-    ours = Ours(bench)
+    bench = WritingSetup(WritingSize(train=96, dev=48), SEARCH_SEED)
+    ours = AuxiliarySystem(bench)
     before = ours.nll(bench.corpus["dev"])
     ours.learn({"rate": 4e-3, "epochs": 4})
     return [round(before, 4), round(ours.nll(bench.corpus["dev"]), 4)]

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from auxlib.data.corpora import load_corpus, wordnet_glosses
-from auxlib.features import Frame
+from auxlib.features import TextTemplate
 from auxlib.frozen import load_expert
 from auxlib.keywords import contains_keyword
-from auxlib.metrics import distinct, mean_of
+from auxlib.metrics import distinct, nanmean
 from experiments.smollm.headline import held_out_words
 from experiments.smollm.judge import TrigramJudge
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Size:
+class WritingSize:
     """How much there is: sentences to learn from and to choose by, words to ask for, sentences and glosses to score."""
 
     train: int = 1000
@@ -34,14 +34,14 @@ class Size:
     glosses: int = 200
 
 
-class Bench:
+class WritingSetup:
     """What every system of one seed finds on the table."""
 
-    def __init__(self, size: Size, seed: int) -> None:
+    def __init__(self, size: WritingSize, seed: int) -> None:
         from datasets import DatasetDict
 
         self.size, self.seed, self.expert = size, seed, load_expert(dtype=torch.float32)
-        self.frame = Frame.of(self.expert)
+        self.frame = TextTemplate.of(self.expert)
         self.whole = load_corpus()
         self.order = self.whole["train"].shuffle(seed=seed)
         train = self.order.select(range(size.train))
@@ -71,13 +71,13 @@ class Bench:
         """Definitions from the same dictionary: text of another kind, which nobody here trains on."""
         return wordnet_glosses(self.size.glosses)
 
-    def say(self, written: Sequence[str], words: Sequence[str]) -> dict[str, float]:
+    def score_texts(self, written: Sequence[str], words: Sequence[str]) -> dict[str, float]:
         """All that can be said of what was written for words; an empty line counts as a miss, but has no SLOR."""
         ids, read = [self.ids(text)[:-1] for text in written], set(self.corpus["train"]["text"])
         return {
             "hits": sum(map(contains_keyword, written, words)),
             "n": len(words),
-            "slor": round(mean_of([self.judge.slor(tokens) for tokens in ids if tokens]), 4),
+            "slor": round(nanmean([self.judge.slor(tokens) for tokens in ids if tokens]), 4),
             "distinct_2": round(distinct(written, 2), 3),
             "tokens": round(sum(map(len, ids)) / len(ids), 2),
             "empty": written.count(""),

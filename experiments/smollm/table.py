@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from auxlib.data.json_io import read_whole
+from auxlib.data.json_io import read_json
 from experiments.claim.table import Row, failure, name_of
 
 RESULTS, AGAIN = Path("data/results/full/rivals.json"), "python -m auxlib run --experiment rivals"
@@ -16,10 +16,10 @@ NEEDED = {"systems", "slor_human", "sentences", "seeds", "seconds", "machine", "
 
 def read_rivals(root: Path) -> dict[str, Any] | None:
     """The recorded results as they are, or None before there are any."""
-    return read_whole(root / RESULTS, NEEDED, AGAIN)
+    return read_json(root / RESULTS, NEEDED, AGAIN)
 
 
-def rows(found: Mapping[str, Any]) -> list[Row]:
+def rival_rows(found: Mapping[str, Any]) -> list[Row]:
     """One row for each system; one that failed keeps its row, and its error stands in it."""
     return [_row(name, system) for name, system in found["systems"].items()]
 

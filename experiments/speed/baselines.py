@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auxlib.features import Frame
+from auxlib.features import TextTemplate
 from experiments.smollm.fine_tuning import collate
 from experiments.smollm.prompt import Prompted
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 BATCH = 16
 
 
-def peer_trainer(
+def baseline_trainer(
     system: Prompted,
-    frame: Frame,
+    frame: TextTemplate,
     rows: Dataset,
     folder: Path,
     callbacks: Sequence[TrainerCallback] = (),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from auxlib.metrics import median, median_ratio, paired_seconds
-from auxlib.recipes import shipped
+from auxlib.recipes import load_pretrained
 from experiments.smollm.headline import writing
 from experiments.speed.roofline import measure_peak, reading
 
@@ -15,8 +15,8 @@ TOKENS, LONG = 64, 256
 
 def decode_figures(rounds: int = 5) -> dict[str, Any]:
     """Greedy decoding with cache: tokens a second as a share of the frozen model's, whose floor stands beside it."""
-    one = shipped()
-    both = shipped(one.expert_info, several=True)
+    one = load_pretrained()
+    both = load_pretrained(one.expert_info, multi_keyword=True)
     asked = {"one word": (one, "lantern"), "sum of two": (one, TWO), "two together": (both, TWO)}
     found: dict[str, Any] = {}
     peak = measure_peak(one.device, one.expert.dtype)
@@ -39,7 +39,7 @@ def prefix_figures(rounds: int = 1) -> dict[str, Any]:
 
     It is the same sum of the same models, decoded as the code of DExperts (Liu et al. 2021) decodes: without a cache.
     """
-    model = shipped()
+    model = load_pretrained()
     calls = (writing(model, "lantern", 1, LONG, use_cache=cached) for cached in (True, False))
     ours, rule = paired_seconds(*calls, rounds=rounds)
     return {f"prefix_speedup_{LONG}": median_ratio(rule, ours)}

@@ -9,11 +9,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from auxlib.features import Frame
+from auxlib.features import TextTemplate
 from auxlib.metrics import peak_memory_mb
-from auxlib.recipes import Recipe, material
+from auxlib.recipes import Recipe, prepare_data
 from experiments.smollm.fine_tuning import all_weights, lora
-from experiments.speed.baselines import peer_trainer
+from experiments.speed.baselines import baseline_trainer
 from experiments.speed.train import SENTENCES, cached_epoch
 
 
@@ -23,7 +23,7 @@ def memory_figures(sentences: int = SENTENCES) -> dict[str, float | dict[str, fl
     Over the sentences whose epochs are timed: fewer would have fewer long ones, and a peak is made by the longest.
     """
     recipe = Recipe(sentences=sentences)
-    material(recipe, progress=False)  # the cache is filled before, by this process
+    prepare_data(recipe, progress=False)  # the cache is filled before, by this process
     works = {"nothing": _nothing, "auxiliary": _auxiliary, "LoRA": _lora, "full": _full}
     peaks = {name: peak_of(work, recipe) for name, work in works.items()}
     above = {name: peak - peaks["nothing"] for name, peak in peaks.items()}
@@ -54,7 +54,7 @@ def _nothing(recipe: Recipe) -> None:
 
 def _auxiliary(recipe: Recipe) -> None:
     with TemporaryDirectory() as folder:
-        cached_epoch(material(recipe, progress=False), Path(folder))
+        cached_epoch(prepare_data(recipe, progress=False), Path(folder))
 
 
 def _lora(recipe: Recipe) -> None:
@@ -73,4 +73,4 @@ def _peer(recipe: Recipe, build: Callable) -> None:
     system.expert = replace(system.expert, model=None)  # it has a copy of its own, and nobody needs two
     rows = load_corpus(recipe.corpus, seed=recipe.seed, limit=recipe.sentences)["train"]
     with TemporaryDirectory() as folder:
-        peer_trainer(system, Frame.of(system.expert), rows, Path(folder)).train()
+        baseline_trainer(system, TextTemplate.of(system.expert), rows, Path(folder)).train()

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from auxlib.data.json_io import write_whole
-from auxlib.metrics import machine, versions
+from auxlib.data.json_io import write_json_atomic
+from auxlib.metrics import hardware_info, package_versions
 from experiments.speed.course import course_figures
 from experiments.speed.decode import decode_figures, prefix_figures
 from experiments.speed.memory import memory_figures
 from experiments.speed.storyland import storyland_figures
 from experiments.speed.table import RESULTS
-from experiments.speed.time_to_accuracy import reach_figures
+from experiments.speed.time_to_accuracy import time_to_accuracy_figures
 from experiments.speed.train import epoch_figures
 
 Figures = dict[str, Any]
@@ -22,24 +22,24 @@ PARTS: dict[str, Callable[[], Figures]] = {
     "decode": lambda: decode_figures() | prefix_figures(),
     "train": epoch_figures,
     "memory": memory_figures,
-    "reach": reach_figures,
+    "reach": time_to_accuracy_figures,
     "course": course_figures,
     "storyland": storyland_figures,
 }
 
 
-def measure(part: str, root: Path) -> Figures:
+def record_part(part: str, root: Path) -> Figures:
     """Take one part's figures and keep them; when no part is missing, write the results."""
-    figures = rounded(PARTS[part]()) | {"machine": machine(), "versions": versions()}
+    figures = rounded(PARTS[part]()) | {"machine": hardware_info(), "versions": package_versions()}
     kept = root / "build" / "bench"
-    write_whole(kept / f"{part}.json", figures)
+    write_json_atomic(kept / f"{part}.json", figures)
     files = [kept / f"{name}.json" for name in PARTS]
     if all(file.is_file() for file in files):
-        write_whole(root / RESULTS, together([json.loads(file.read_text(encoding="utf-8")) for file in files]))
+        write_json_atomic(root / RESULTS, merge_parts([json.loads(file.read_text(encoding="utf-8")) for file in files]))
     return figures
 
 
-def together(parts: list[Figures]) -> Figures:
+def merge_parts(parts: list[Figures]) -> Figures:
     """All figures side by side; parts that were measured elsewhere than the first say so."""
     whole: Figures = {}
     for part in reversed(parts):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from auxlib.data.json_io import read_whole
+from auxlib.data.json_io import read_json
 from experiments.claim.table import Row
 
 RESULTS, AGAIN = Path("data/results/full/bench.json"), "make bench"
@@ -24,9 +24,9 @@ GOALS = {  # what was to be reached, set before it was measured
 
 def read_bench(root: Path) -> dict[str, Any] | None:
     """The recorded measurements as they are, or None before there are any."""
-    return read_whole(root / RESULTS, set(GOALS), AGAIN)
+    return read_json(root / RESULTS, set(GOALS), AGAIN)
 
 
-def rows(found: Mapping[str, Any]) -> list[Row]:
+def speed_rows(found: Mapping[str, Any]) -> list[Row]:
     """One row for each goal and what was measured."""
     return [{"figure": label, "measured": f"{found[key]:.3g}", "goal": goal} for key, (label, goal) in GOALS.items()]

@@ -18,14 +18,14 @@ from torch import nn
 from transformers import TrainerCallback
 
 from auxlib.data.corpora import load_corpus
-from auxlib.features import Frame
+from auxlib.features import TextTemplate
 from auxlib.frozen import Expert, load_expert
 from auxlib.keywords import contains_keyword
 from auxlib.modeling import AuxiliaryTunedLM
-from auxlib.recipes import Recipe, material, train, write_sentences
+from auxlib.recipes import Recipe, prepare_data, train, write_sentences
 from experiments.smollm.fine_tuning import lora
 from experiments.smollm.headline import held_out_words
-from experiments.speed.baselines import peer_trainer
+from experiments.speed.baselines import baseline_trainer
 from experiments.speed.train import LORA_EPOCHS, LORA_RATE, unread
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ PATIENCE = 6.0  # times the auxiliary's own time, then LoRA is stopped
 
 
 @dataclass
-class Watch(TrainerCallback):
+class TimeToAccuracyCallback(TrainerCallback):
     """Asks whoever is being trained, at growing intervals, and stops it at the goal or when its time is up.
 
     Attributes:
@@ -69,7 +69,9 @@ class Watch(TrainerCallback):
         self.since = perf_counter()
 
 
-def reach_figures(sentences: int = SENTENCES, words: int = WORDS, patience: float = PATIENCE) -> dict[str, Any]:
+def time_to_accuracy_figures(
+    sentences: int = SENTENCES, words: int = WORDS, patience: float = PATIENCE
+) -> dict[str, Any]:
     """Seconds to the goal, and their ratio; where LoRA was stopped before it, the ratio is an upper bound."""
     expert, corpus, asked = load_expert(), load_corpus(limit=sentences), held_out_words(load_corpus(), "dev")[:words]
     ours = auxiliary_curve(expert, corpus, asked)
@@ -85,14 +87,14 @@ def reach_figures(sentences: int = SENTENCES, words: int = WORDS, patience: floa
 
 def auxiliary_curve(expert: Expert, corpus: DatasetDict, words: Sequence[str]) -> list[tuple[float, float]]:
     """Pairs of seconds and accuracy; the reading is in the first of them."""
-    read = unread(material(Recipe(epochs=EPOCHS, learning_rate=RATE), expert, progress=False, corpus=corpus))
+    read = unread(prepare_data(Recipe(epochs=EPOCHS, learning_rate=RATE), expert, progress=False, corpus=corpus))
     start = perf_counter()
     stuff = read()
 
     def ask(loss: nn.Module) -> float:
-        return share(words, write_sentences(AuxiliaryTunedLM(expert, loss.auxiliary, stuff.frame), words))
+        return share(words, write_sentences(AuxiliaryTunedLM(expert, loss.auxiliary, stuff.template), words))
 
-    watch = Watch(ask, spent=perf_counter() - start)
+    watch = TimeToAccuracyCallback(ask, spent=perf_counter() - start)
     with TemporaryDirectory() as folder:
         train(stuff, output_dir=folder, progress=False, save_strategy="no", callbacks=[watch])
     return watch.seen
@@ -100,11 +102,13 @@ def auxiliary_curve(expert: Expert, corpus: DatasetDict, words: Sequence[str]) -
 
 def lora_curve(expert: Expert, corpus: DatasetDict, words: Sequence[str], budget: float) -> list[tuple[float, float]]:
     """The same for LoRA, which reads the request in words."""
-    system, frame = lora(expert), Frame.of(expert)
-    watch = Watch(lambda model: share(words, system.write(words, frame.end_id, min_new_tokens=1)), budget)
+    system, frame = lora(expert), TextTemplate.of(expert)
+    watch = TimeToAccuracyCallback(
+        lambda model: share(words, system.write(words, frame.end_id, min_new_tokens=1)), budget
+    )
     with TemporaryDirectory() as folder:
         options = {"learning_rate": LORA_RATE, "num_train_epochs": LORA_EPOCHS, "callbacks": [watch]}
-        peer_trainer(system, frame, corpus["train"], Path(folder), **options).train()
+        baseline_trainer(system, frame, corpus["train"], Path(folder), **options).train()
     return watch.seen
 
 

@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from auxlib.metrics import median, median_ratio, paired_seconds
-from auxlib.recipes import Material, Recipe, material, train
+from auxlib.recipes import Recipe, TrainingData, prepare_data, train
 from experiments.smollm.fine_tuning import all_weights, lora
-from experiments.speed.baselines import peer_trainer
+from experiments.speed.baselines import baseline_trainer
 
 SENTENCES = 480
 LORA_RATE, LORA_EPOCHS, FULL_RATE = 1e-3, 2, 1e-4  # of the comparison of the rivals
@@ -23,12 +23,12 @@ def epoch_figures(rounds: int = 3, sentences: int = SENTENCES) -> dict[str, Any]
 
     Each has the batch that suits it; what the trainer does before its first batch counts.
     """
-    stuff = material(Recipe(sentences=sentences), progress=False)
+    stuff = prepare_data(Recipe(sentences=sentences), progress=False)
     rows = stuff.corpus["train"]
     with TemporaryDirectory() as name:
         folder = Path(name)
         low_rank, full = (
-            peer_trainer(build(stuff.expert), stuff.frame, rows, folder, learning_rate=rate)
+            baseline_trainer(build(stuff.expert), stuff.template, rows, folder, learning_rate=rate)
             for build, rate in ((lora, LORA_RATE), (all_weights, FULL_RATE))
         )
         calls = {
@@ -47,18 +47,18 @@ def epoch_figures(rounds: int = 3, sentences: int = SENTENCES) -> dict[str, Any]
     }
 
 
-def cached_epoch(stuff: Material, folder: Path) -> None:
+def cached_epoch(stuff: TrainingData, folder: Path) -> None:
     """One epoch of a new auxiliary on features that are there."""
     train(replace(stuff, recipe=replace(stuff.recipe, epochs=1)), output_dir=folder, progress=False, save_strategy="no")
 
 
-def first_epoch(stuff: Material, folder: Path) -> None:
+def first_epoch(stuff: TrainingData, folder: Path) -> None:
     """The same, after the frozen model has read the sentences."""
     cached_epoch(unread(stuff)(), folder)
 
 
-def unread(stuff: Material) -> Callable[[], Material]:
+def unread(stuff: TrainingData) -> Callable[[], TrainingData]:
     """Throw away what the frozen model has left of its reading; returns what will have to read all again."""
     for part in (stuff.train, stuff.dev):
         shutil.rmtree(Path(part.cache_files[0]["filename"]).parent, ignore_errors=True)
-    return lambda: material(stuff.recipe, stuff.expert, progress=False, corpus=stuff.corpus)
+    return lambda: prepare_data(stuff.recipe, stuff.expert, progress=False, corpus=stuff.corpus)

@@ -11,11 +11,11 @@ from statistics import mean
 from auxlib.classification.encoders import load_encoder
 from auxlib.data.assets import data_dir
 from auxlib.data.tasks import task_hash
-from auxlib.tartan.trainer import Plan
+from auxlib.tartan.trainer import TrainingConfig
 from experiments.runner import Provenance, Record, digest, provenance, run_trials
-from experiments.tartan.real import LIKE, NEAR, OWN, real_lab
+from experiments.tartan.real import LIKE, NEAR, OWN, real_setup
 from experiments.tartan.setup import Arm, try_arm
-from experiments.tartan.story import HARMFUL, NEUTRAL, USEFUL, story_lab
+from experiments.tartan.story import HARMFUL, NEUTRAL, USEFUL, story_setup
 
 ALL = (USEFUL, NEUTRAL, HARMFUL)
 ARMS = {
@@ -78,10 +78,10 @@ class Attempt:
 def run_attempt(attempt: Attempt) -> Record:
     """Train and measure; plain numbers, for JSON."""
     real, crowd = attempt.task in TASKS, attempt.task == STORY_CROWD
-    lab = real_lab(attempt.task, attempt.seed) if real else story_lab(attempt.seed, attempt.each)
+    lab = real_setup(attempt.task, attempt.seed) if real else story_setup(attempt.seed, attempt.each)
     arms = REAL if real else CROWD if crowd else ARMS
     size, every = CROWD_BATCH if crowd else 32, 20 if real else 25
-    plan = Plan(attempt.passes, size, attempt.rate, every=every, seed=attempt.seed, halved=real)
+    plan = TrainingConfig(attempt.passes, size, attempt.rate, eval_steps=every, seed=attempt.seed, bf16=real)
     found = try_arm(lab, arms[attempt.arm], plan, META_RATE)
     return vars(attempt) | (found if attempt.use == "test" else {"dev": found["dev"]})
 

@@ -11,20 +11,20 @@ from torch import nn
 
 from auxlib.classification.encoders import Encoder, load_encoder
 from auxlib.data.tasks import label_names, load_task
-from auxlib.tartan.objectives import HiddenWords, Objective, Rows
-from experiments.tartan.setup import Lab, some_of_each
+from auxlib.tartan.objectives import MaskedLM, Objective, Rows
+from experiments.tartan.setup import TaskSetup, take_per_class
 
 EACH, DEV, TEST, LENGTH = 20, 200, 1000, 32
 OWN, LIKE = "the task's own", "like them"
 NEAR = {"20ng": "r8", "vader-amazon": "vader-movie"}  # another task whose texts are like this one's
 
 
-def real_lab(task: str, seed: int, reference: str = "minilm") -> Lab:
+def real_setup(task: str, seed: int, reference: str = "minilm") -> TaskSetup:
     """`EACH` labelled texts of every label, `DEV` to choose by, and all others without their labels."""
     encoder, texts = load_encoder(reference, dtype=torch.float32), load_task(task)
     names = label_names(texts["train"])
     train = rows_of(encoder, texts["train"].shuffle(seed=seed)[:])
-    labelled, rest = some_of_each(train, EACH)
+    labelled, rest = take_per_class(train, EACH)
     dev = rows_of(encoder, texts["dev"].shuffle(seed=seed)[:DEV])
     test = rows_of(encoder, texts["test"].shuffle(seed=0)[:TEST])
     tokens = encoder.tokenizer
@@ -32,9 +32,9 @@ def real_lab(task: str, seed: int, reference: str = "minilm") -> Lab:
 
     def hidden(name: str, body: nn.Module, rows: Rows) -> Objective:
         texts = [row["token_ids"] for row in rows]
-        return HiddenWords(name, texts, body.get_input_embeddings(), tokens.mask_token_id, hideable)
+        return MaskedLM(name, texts, body.get_input_embeddings(), tokens.mask_token_id, hideable)
 
-    return Lab(
+    return TaskSetup(
         labelled, dev, test, len(names), encoder.width, lambda: load_body(reference),
         {
             OWN: lambda name, body: hidden(name, body, [*labelled, *rest]),

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from auxlib.metrics import machine, versions
-from auxlib.tartan.meta_weights import Asked, MetaWeights, add_gradients, development_gradient
-from auxlib.tartan.objectives import Labels, rows_batch
-from auxlib.tartan.trainer import Shared
+from auxlib.metrics import hardware_info, package_versions
+from auxlib.tartan.meta_weights import MetaWeights, ObjectiveLoss, accumulate_weighted_grads, development_gradient
+from auxlib.tartan.objectives import Classification, rows_batch
+from auxlib.tartan.trainer import MultiTaskModel
 from experiments.runner import Record, require_probe, require_provenance
 from experiments.tartan.experiment import (
     ALL,
@@ -55,8 +55,8 @@ def assemble(records: Sequence[Record]) -> dict[str, Any]:
         "ranking_seeds_correct": {arm: sum(_ranked(r) for r in crowd if r["arm"] == arm) for arm in ("meta", "exact")},
         "meta_step_ratio": _step_ratio(real),
         "failed": {"-".join(map(str, list(r.values())[:7])): r["error"] for r in records if "error" in r},
-        "machine": machine(),
-        "versions": versions(),
+        "machine": hardware_info(),
+        "versions": package_versions(),
     }
 
 
@@ -118,11 +118,13 @@ def behaviour_probe() -> list[float]:
     torch.manual_seed(0)
     body = story_body(50).eval()
     rows = [{"token_ids": [(i * step) % 49 + 1 for step in range(3, 9)], "label": i % 3} for i in range(24)]
-    shared = Shared(body, [Labels(END, rows, 64, 3), Labels("other", rows[::2], 64, 3)])
+    shared = MultiTaskModel(body, [Classification(END, rows, 64, 3), Classification("other", rows[::2], 64, 3)])
     parameters, batch = list(body.parameters()), rows_batch(rows)
     toward = development_gradient(parameters, shared.states, rows_batch(rows[::2]), rows_batch(rows[1::2]), 3)
-    asked = [Asked(one.name, lambda one=one: one.loss(shared.states(batch), batch)) for one in shared.objectives]
-    seen = add_gradients(parameters, asked, torch.full((2,), 0.5), toward)
+    asked = [
+        ObjectiveLoss(one.name, lambda one=one: one.loss(shared.states(batch), batch)) for one in shared.objectives
+    ]
+    seen = accumulate_weighted_grads(parameters, asked, torch.full((2,), 0.5), toward)
     directions = [MetaWeights(2, rule=rule).direction(seen)[0].item() for rule in ("cosine", "exact")]
     return [round(number, 4) for number in (*seen.losses.tolist(), *directions)]
 

@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from auxlib.classification.trainer import judged, labels_of, scores_of
+from auxlib.classification.trainer import classification_metrics, labels_of, predict_logits
 from auxlib.tartan.meta_weights import MetaWeights
-from auxlib.tartan.objectives import Labels, Objective, Rows, rows_batch
-from auxlib.tartan.trainer import Plan, Shared, Taught, train_together
+from auxlib.tartan.objectives import Classification, Objective, Rows, rows_batch
+from auxlib.tartan.trainer import History, MultiTaskModel, TrainingConfig, train_multitask
 
 END = "end task"
 
 
 @dataclass(frozen=True)
-class Lab:
+class TaskSetup:
     """A task, and what else its body could be asked.
 
     Attributes:
@@ -56,32 +56,34 @@ class Arm:
     rule: str | None = None
 
 
-def teach(lab: Lab, arm: Arm, plan: Plan, meta_rate: float = 0.05) -> tuple[Shared, Taught]:
+def train_arm(
+    lab: TaskSetup, arm: Arm, plan: TrainingConfig, meta_rate: float = 0.05
+) -> tuple[MultiTaskModel, History]:
     """Train a body as an arm would; the seed decides where it begins, and all batches."""
     torch.manual_seed(plan.seed)
     body = lab.body()
     others = [lab.others[name](name, body) for name in arm.others]
-    end = Labels(END, lab.labelled, lab.width, lab.count)
+    end = Classification(END, lab.labelled, lab.width, lab.count)
     if arm.first:
         plan = replace(plan, passes=plan.passes // 2)
-        train_together(Shared(body, others), plan, progress=False)
+        train_multitask(MultiTaskModel(body, others), plan, progress=False)
         others = []
     # β only scales the exact rule: at this size, gradients as long as one and alike, it learns as fast as the other
-    meta = MetaWeights(1 + len(others), meta_rate, arm.rule, step=1 + len(others)) if arm.rule else None
-    shared = Shared(body, [end, *others])
-    return shared, train_together(shared, plan, lab.dev, meta, progress=False)
+    meta = MetaWeights(1 + len(others), meta_rate, arm.rule, step_size=1 + len(others)) if arm.rule else None
+    shared = MultiTaskModel(body, [end, *others])
+    return shared, train_multitask(shared, plan, lab.dev, meta, progress=False)
 
 
-def found_by(lab: Lab, shared: Shared) -> dict[str, float]:
+def evaluate(lab: TaskSetup, shared: MultiTaskModel) -> dict[str, float]:
     """Figures on the test rows."""
-    return judged(scores_of(shared, lab.test, rows_batch), labels_of(lab.test))
+    return classification_metrics(predict_logits(shared, lab.test, rows_batch), labels_of(lab.test))
 
 
-def try_arm(lab: Lab, arm: Arm, plan: Plan, meta_rate: float = 0.05) -> dict[str, Any]:
+def try_arm(lab: TaskSetup, arm: Arm, plan: TrainingConfig, meta_rate: float = 0.05) -> dict[str, Any]:
     """What an arm says of the test rows, and how its weights went; plain numbers, for JSON."""
-    shared, taught = teach(lab, arm, plan, meta_rate)
+    shared, taught = train_arm(lab, arm, plan, meta_rate)
     every = max(1, len(taught.weights) // 50)
-    return found_by(lab, shared) | {
+    return evaluate(lab, shared) | {
         "dev": max(taught.dev), "step_seconds": taught.step_seconds, "trained_seconds": taught.seconds,
         "weights": [[round(w, 4) for w in row] for row in taught.weights[::every].tolist()],
         "ended": [round(w, 6) for w in taught.weights[-1].tolist()],
@@ -89,7 +91,7 @@ def try_arm(lab: Lab, arm: Arm, plan: Plan, meta_rate: float = 0.05) -> dict[str
     }  # fmt: skip
 
 
-def some_of_each(rows: Rows, each: int) -> tuple[Rows, Rows]:
+def take_per_class(rows: Rows, each: int) -> tuple[Rows, Rows]:
     """The first rows of every label, and all others."""
     met: Counter[int] = Counter()
     some, rest = [], []

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from auxlib.data.assets import data_dir
-from auxlib.tartan.objectives import Alike, MissingWords, Objective, Rows
+from auxlib.tartan.objectives import BagOfWordsMLM, CollapseObjective, Objective, Rows
 from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.rules import Rules
 from auxlib.worlds.storyland import Storyland
-from experiments.tartan.setup import Lab, some_of_each
+from experiments.tartan.setup import TaskSetup, take_per_class
 
 WIDTH, UNLABELLED, DEV, TEST, STRENGTH = 64, 4000, 240, 1000, 0.4
 USEFUL, NEUTRAL, HARMFUL = "missing words", "words of anywhere", "all alike"
@@ -27,7 +27,7 @@ GRAMMAR = data_dir() / "storyland" / "grammar.toml"
 
 
 @cache
-def the_world() -> Storyland:
+def load_world() -> Storyland:
     """Built once in a process."""
     return Storyland.load(GRAMMAR)
 
@@ -35,7 +35,7 @@ def the_world() -> Storyland:
 @cache
 def known_places() -> Tensor:
     """`places_of_words` of that world."""
-    return places_of_words(the_world(), Rules(GRAMMAR))
+    return places_of_words(load_world(), Rules(GRAMMAR))
 
 
 def places_of_words(world: Storyland, rules: Rules) -> Tensor:
@@ -51,7 +51,7 @@ def places_of_words(world: Storyland, rules: Rules) -> Tensor:
 
 def stories(count: int, seed: int) -> Rows:
     """Stories with their place; those few are left out whose words would fit in two."""
-    fits, drawn = known_places(), the_world().sample(count, torch.Generator().manual_seed(seed))
+    fits, drawn = known_places(), load_world().sample(count, torch.Generator().manual_seed(seed))
     held = fits[drawn].sum(1)
     sure = (held == held.amax(1, keepdim=True)).sum(1) == 1
     return [
@@ -60,7 +60,7 @@ def stories(count: int, seed: int) -> Rows:
     ]
 
 
-def exchanged(texts: list[list[int]], content: Tensor, seed: int) -> list[list[int]]:
+def shuffle_content_words(texts: list[list[int]], content: Tensor, seed: int) -> list[list[int]]:
     """The same texts, each content word exchanged for one from anywhere among them."""
     words = torch.cat([torch.tensor(text) for text in texts])
     at = content[words].nonzero().squeeze(1)
@@ -68,24 +68,24 @@ def exchanged(texts: list[list[int]], content: Tensor, seed: int) -> list[list[i
     return [part.tolist() for part in words.split([len(text) for text in texts])]
 
 
-def story_lab(seed: int, each: int = 5) -> Lab:
+def story_setup(seed: int, each: int = 5) -> TaskSetup:
     """As many labelled stories of each place, many without a label, and a body that knows nothing yet."""
-    world = the_world()
+    world = load_world()
     rows, count = stories(3 * UNLABELLED // 2 + 600, 10 * seed + 1), known_places().shape[1]
-    labelled, rest = some_of_each(rows, each)
+    labelled, rest = take_per_class(rows, each)
     texts = [row["token_ids"] for row in rest[DEV : DEV + UNLABELLED]]
     content = torch.isin(torch.arange(len(world.vocabulary)), world.content_ids)
     mask_id = len(world.vocabulary)
 
     def words(name: str, texts: list[list[int]]) -> Objective:
-        return MissingWords(name, texts, WIDTH, mask_id, content)
+        return BagOfWordsMLM(name, texts, WIDTH, mask_id, content)
 
-    return Lab(
+    return TaskSetup(
         labelled, rest[:DEV], stories(TEST, 10 * seed + 2), count, WIDTH, lambda: story_body(mask_id + 1),
         {
             USEFUL: lambda name, _: words(name, texts),
-            NEUTRAL: lambda name, _: words(name, exchanged(texts, content, seed)),
-            HARMFUL: lambda name, _: Alike(name, texts, STRENGTH),
+            NEUTRAL: lambda name, _: words(name, shuffle_content_words(texts, content, seed)),
+            HARMFUL: lambda name, _: CollapseObjective(name, texts, STRENGTH),
         },
     )  # fmt: skip
 

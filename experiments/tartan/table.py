@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from auxlib.data.json_io import read_whole
+from auxlib.data.json_io import read_json
 from experiments.claim.table import Row
 
 RESULTS, AGAIN = Path("data/results/full/endtask.json"), "python -m auxlib run --experiment endtask"
@@ -17,7 +17,7 @@ NEEDED = {"storyland", "real", "ranking_seeds_correct", "meta_step_ratio", "seco
 
 def read_endtask(root: Path) -> dict[str, Any] | None:
     """The recorded results as they are, or None before there are any."""
-    return read_whole(root / RESULTS, NEEDED, AGAIN)
+    return read_json(root / RESULTS, NEEDED, AGAIN)
 
 
 def story_rows(found: Mapping[str, Any]) -> list[Row]:
@@ -33,7 +33,7 @@ def story_rows(found: Mapping[str, Any]) -> list[Row]:
     ]
 
 
-def asked_rows(found: Mapping[str, Any]) -> list[Row]:
+def goal_rows(found: Mapping[str, Any]) -> list[Row]:
     """What was asked before the run, and what was found."""
     main, crowd = found["storyland"]["main"], found["storyland"]["crowd"]
     order = [main[arm]["macro_f1"] for arm in ("mt", "before", "tune")]

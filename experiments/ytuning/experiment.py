@@ -13,7 +13,7 @@ from auxlib.classification.encoders import load_encoder
 from auxlib.data.tasks import label_names, load_task, task_hash
 from experiments.runner import Provenance, Record, provenance, run_trials
 from experiments.ytuning.few_shot import few, unseen
-from experiments.ytuning.setup import Desk
+from experiments.ytuning.setup import TrainingSetup
 from experiments.ytuning.systems import BY_NAME, SYSTEMS
 
 TASKS = ("r8", "20ng", "vader-movie", "vader-amazon", "wordnet-definition")
@@ -55,7 +55,7 @@ def run_attempt(attempt: Attempt) -> Record:
     texts = load_task(attempt.task, limit=SEARCHED if attempt.use == "search" else MOST)
     if attempt.use == "unseen":
         return vars(attempt) | unseen(system, setting, texts, seed)
-    desk = Desk(system, setting, few(texts, attempt.each, seed) if attempt.use == "few" else texts, seed)
+    desk = TrainingSetup(system, setting, few(texts, attempt.each, seed) if attempt.use == "few" else texts, seed)
     spent = desk.cost() if attempt.use == "all" else {}
     fitted = desk.learn()
     found = {"dev": max(fitted.dev), "best_epoch": fitted.best_epoch, "epochs": len(fitted.dev)}

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 
 from auxlib.classification.encoders import Encoder, cache_states, load_encoder, mean_state
-from auxlib.classification.trainer import judged, labels_of, scores_of, states_batch
+from auxlib.classification.trainer import classification_metrics, labels_of, predict_logits, states_batch
 from auxlib.classification.ytuning import name_states
 from auxlib.collator import FeatureRows
 from auxlib.data.tasks import label_names
-from experiments.ytuning.setup import Desk
-from experiments.ytuning.systems import Setting, System
+from experiments.ytuning.setup import TrainingSetup
+from experiments.ytuning.systems import ClassifierSpec, Setting
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -50,7 +50,7 @@ def with_labels(rows: Dataset, names: list[str]) -> Dataset:
     return kept.map(lambda row: {"label": number[row["label"]]}).cast_column("label", ClassLabel(names=names))
 
 
-def unseen(system: System, setting: Setting, texts: DatasetDict, seed: int) -> dict[str, float]:
+def unseen(system: ClassifierSpec, setting: Setting, texts: DatasetDict, seed: int) -> dict[str, float]:
     """Trained on all labels but some, asked to tell those apart by their names alone.
 
     Returns:
@@ -60,7 +60,9 @@ def unseen(system: System, setting: Setting, texts: DatasetDict, seed: int) -> d
     from datasets import DatasetDict
 
     seen = [name for name in label_names(texts["train"]) if name not in UNSEEN]
-    desk = Desk(system, setting, DatasetDict({part: with_labels(rows, seen) for part, rows in texts.items()}), seed)
+    desk = TrainingSetup(
+        system, setting, DatasetDict({part: with_labels(rows, seen) for part, rows in texts.items()}), seed
+    )
     desk.learn()
     found = {"seen": desk.judge()["accuracy"]}
     desk.texts = DatasetDict({"test": with_labels(texts["test"], list(UNSEEN))})
@@ -77,4 +79,4 @@ def _nearest_name(encoder: Encoder, rows: Dataset) -> float:
 
     names = F.normalize(name_states(encoder, label_names(rows)), dim=-1)
     read = FeatureRows(cache_states(encoder, rows, progress=False), plain="label")
-    return judged(scores_of(Nearest(), read, states_batch), labels_of(read))["accuracy"]
+    return classification_metrics(predict_logits(Nearest(), read, states_batch), labels_of(read))["accuracy"]

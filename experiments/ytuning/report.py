@@ -14,7 +14,7 @@ from auxlib.classification.trainer import states_batch
 from auxlib.classification.ytuning import LabelConfig, LabelDecoder, margin_loss
 from auxlib.collator import FeatureRows
 from auxlib.data.tasks import load_task
-from auxlib.metrics import machine, versions
+from auxlib.metrics import hardware_info, package_versions
 from experiments.runner import Record, require_probe, require_provenance
 from experiments.ytuning.experiment import EACH, SEEDS, TASKS, USED, made_by
 from experiments.ytuning.systems import BY_NAME, MIDDLE, SYSTEMS
@@ -38,8 +38,8 @@ def assemble(records: Sequence[Record]) -> dict[str, Any]:
         "failed": {f"{r['task']}, {r['system']}, {r['use']}, seed {r['seed']}": r["error"]
                    for r in records if "error" in r},
         "seeds": len(SEEDS),
-        "machine": machine(),
-        "versions": versions(),
+        "machine": hardware_info(),
+        "versions": package_versions(),
     }  # fmt: skip
 
 

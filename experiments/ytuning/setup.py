@@ -14,12 +14,12 @@ from torch import Tensor
 from auxlib.classification.encoders import cache_states, load_encoder
 from auxlib.classification.trainer import (
     Collate,
-    Fitted,
+    FitResult,
     Rows,
+    classification_metrics,
     fit,
-    judged,
     labels_of,
-    scores_of,
+    predict_logits,
     states_batch,
     text_batch,
 )
@@ -27,7 +27,7 @@ from auxlib.classification.ytuning import LOSSES
 from auxlib.collator import FeatureRows
 from auxlib.data.tasks import label_names
 from auxlib.flops import ComputeLedger, counted_by_torch
-from experiments.ytuning.systems import Setting, System
+from experiments.ytuning.systems import ClassifierSpec, Setting
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -50,10 +50,10 @@ class TextRows(torch.utils.data.Dataset):
         return {"token_ids": self.encoded[row], "label": self.labels[row]}
 
 
-class Desk:
+class TrainingSetup:
     """What one system finds."""
 
-    def __init__(self, system: System, setting: Setting, texts: DatasetDict, seed: int) -> None:
+    def __init__(self, system: ClassifierSpec, setting: Setting, texts: DatasetDict, seed: int) -> None:
         self.system, self.setting, self.texts, self.seed = system, setting, texts, seed
         self.encoder = system.encoder(setting)
         torch.manual_seed(seed)
@@ -77,7 +77,7 @@ class Desk:
         """The system's; more where there are so few texts that its epochs would be only a few steps."""
         return max(self.system.epochs, -(-LEAST_STEPS * BATCH // len(self.train)))
 
-    def learn(self) -> Fitted:
+    def learn(self) -> FitResult:
         """Train with the setting; the weights are those of the epoch that is best on development texts."""
         loss = LOSSES[self.setting.get("loss", "softmax")]
         return fit(
@@ -97,7 +97,9 @@ class Desk:
         return {str(noise): self._judge(some, noise)["accuracy"] for noise in noises}
 
     def _judge(self, rows: Rows, noise: float = 0.0) -> dict[str, float]:
-        return judged(scores_of(self.module, rows, self.collate, noise, self.seed), labels_of(rows))
+        return classification_metrics(
+            predict_logits(self.module, rows, self.collate, noise, self.seed), labels_of(rows)
+        )
 
     def cost(self) -> dict[str, float]:
         """Operations of a whole training and of telling one text; weights that learn, and memory while they do.

@@ -77,7 +77,7 @@ def all_weights(encoder: Encoder, labels: int) -> Tuned:
 
 
 @dataclass(frozen=True)
-class System:
+class ClassifierSpec:
     """One who takes part.
 
     Attributes:
@@ -119,19 +119,19 @@ def _misnamed(encoder: Encoder, names: list[str]) -> LabelDecoder:
 
 PROBED = on_states((3e-3, MIDDLE), (3e-3, LAST), (1e-2, MIDDLE))
 MATCHED = on_states((1e-3, MIDDLE), (1e-3, LAST)) + on_states((1e-3, MIDDLE), loss="margin")
-SYSTEMS: dict[str, System] = {
-    "ytuning": System("Y-Tuning (label decoder)", _decoder, MATCHED),
-    "linear": System("linear probe", lambda e, names: LinearProbe(e.width, len(names)), PROBED),
-    "attention": System("attention probe", lambda e, names: AttentionProbe(e.width, len(names)), PROBED),
-    "lora": System(
+SYSTEMS: dict[str, ClassifierSpec] = {
+    "ytuning": ClassifierSpec("Y-Tuning (label decoder)", _decoder, MATCHED),
+    "linear": ClassifierSpec("linear probe", lambda e, names: LinearProbe(e.width, len(names)), PROBED),
+    "attention": ClassifierSpec("attention probe", lambda e, names: AttentionProbe(e.width, len(names)), PROBED),
+    "lora": ClassifierSpec(
         "LoRA, rank 8", lambda e, names: lora(e, len(names)), ({"rate": 3e-4}, {"rate": 1e-3}, {"rate": 3e-3}), 3, False
     ),
-    "full": System(
+    "full": ClassifierSpec(
         "full fine-tuning", lambda e, names: all_weights(e, len(names)),
         ({"rate": 5e-5}, {"rate": 1e-4}, {"rate": 3e-4}), 3, False,
     ),
 }  # fmt: skip
-BY_NAME: dict[str, System] = {
-    "named": System("label decoder that begins at the labels' names", _named, MATCHED),
-    "misnamed": System("… at the names of other labels", _misnamed, MATCHED),
+BY_NAME: dict[str, ClassifierSpec] = {
+    "named": ClassifierSpec("label decoder that begins at the labels' names", _named, MATCHED),
+    "misnamed": ClassifierSpec("… at the names of other labels", _misnamed, MATCHED),
 }

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from auxlib.data.json_io import read_whole
+from auxlib.data.json_io import read_json
 from experiments.claim.table import Row
 
 RESULTS, AGAIN = Path("data/results/full/ytuning.json"), "python -m auxlib run --experiment ytuning"
@@ -17,10 +17,10 @@ ASKED = {"r8": 0.98, "20ng": 0.96, "vader-movie": 0.96}  # of full fine-tuning's
 
 def read_labels(root: Path) -> dict[str, Any] | None:
     """The recorded results as they are, or None before there are any."""
-    return read_whole(root / RESULTS, NEEDED, AGAIN)
+    return read_json(root / RESULTS, NEEDED, AGAIN)
 
 
-def rows(found: Mapping[str, Any]) -> list[Row]:
+def task_rows(found: Mapping[str, Any]) -> list[Row]:
     """Accuracy of every system on every task, and what it cost on each."""
     return [_row(task, system) for task, table in found["tasks"].items() for system in table["systems"].values()]
 
@@ -54,7 +54,7 @@ def _accuracy(system: Mapping[str, Any]) -> str:
     return "failed" if "error" in system else _spread([system["accuracy"], system["accuracy_sd"]])
 
 
-def asked_rows(found: Mapping[str, Any]) -> list[Row]:
+def goal_rows(found: Mapping[str, Any]) -> list[Row]:
     """What was to be reached on each task, and what was."""
     return [_asked_row(task, table) for task, table in found["tasks"].items()]
 

@@ -2,8 +2,8 @@
 import torch
 import torch.nn.functional as F
 
-from auxlib.collator import IGNORED
-from auxlib.tartan.meta_weights import fitted_head
+from auxlib.collator import IGNORE_INDEX
+from auxlib.tartan.meta_weights import fit_linear_head
 
 
 # %% 11.1 · averages each text first
@@ -11,7 +11,7 @@ from auxlib.tartan.meta_weights import fitted_head
 def missing_loss(told, targets):
     costs = []
     for row, wanted in zip(told, targets, strict=True):
-        words = wanted[wanted != IGNORED]
+        words = wanted[wanted != IGNORE_INDEX]
         if len(words):
             costs.append(-row[words].mean())
     return torch.stack(costs).mean()
@@ -20,7 +20,7 @@ def missing_loss(told, targets):
 # %% 11.1 · averages each text first, and lets an empty one cost nothing
 # says: the text that misses nothing is in your mean
 def missing_loss(told, targets):
-    missing = targets != IGNORED
+    missing = targets != IGNORE_INDEX
     costs = -told.gather(1, targets.clamp(min=0)) * missing
     return (costs.sum(1) / missing.sum(1).clamp(min=1)).mean()
 
@@ -28,10 +28,10 @@ def missing_loss(told, targets):
 # %% 11.1 · divides by all places
 # says: left the sum but not the count
 def missing_loss(told, targets):
-    return (-told.gather(1, targets.clamp(min=0)) * (targets != IGNORED)).mean()
+    return (-told.gather(1, targets.clamp(min=0)) * (targets != IGNORE_INDEX)).mean()
 
 
-# %% 11.1 · takes IGNORED for a word
+# %% 11.1 · takes IGNORE_INDEX for a word
 # says: −100 was read as a word
 def missing_loss(told, targets):
     rows = torch.arange(len(told)).unsqueeze(1)
@@ -47,35 +47,35 @@ def missing_loss(told, targets):
 # %% 11.1 · sums over the batch
 # says: this is the sum; a text with more missing words
 def missing_loss(told, targets):
-    row, column = (targets != IGNORED).nonzero(as_tuple=True)
+    row, column = (targets != IGNORE_INDEX).nonzero(as_tuple=True)
     return -told[row, targets[row, column]].sum()
 
 
 # %% 11.1 · divides by the texts
 # says: divide by the number of texts
 def missing_loss(told, targets):
-    row, column = (targets != IGNORED).nonzero(as_tuple=True)
+    row, column = (targets != IGNORE_INDEX).nonzero(as_tuple=True)
     return -told[row, targets[row, column]].sum() / len(told)
 
 
 # %% 11.1 · forgets the minus
 # says: the sign is turned
 def missing_loss(told, targets):
-    row, column = (targets != IGNORED).nonzero(as_tuple=True)
+    row, column = (targets != IGNORE_INDEX).nonzero(as_tuple=True)
     return told[row, targets[row, column]].mean()
 
 
 # %% 11.1 · goes back to probabilities
 # says: these are probabilities
 def missing_loss(told, targets):
-    row, column = (targets != IGNORED).nonzero(as_tuple=True)
+    row, column = (targets != IGNORE_INDEX).nonzero(as_tuple=True)
     return -told.exp()[row, targets[row, column]].mean()
 
 
 # %% 11.1 · returns a plain number
 # says: no gradient can flow back
 def missing_loss(told, targets):
-    row, column = (targets != IGNORED).nonzero(as_tuple=True)
+    row, column = (targets != IGNORE_INDEX).nonzero(as_tuple=True)
     return F.nll_loss(told[row], targets[row, column]).item()
 
 
@@ -229,55 +229,55 @@ def direction(v, dots):
 # %% 11.4 · fits on the texts that ask
 # says: it knows their answers
 def ask_through(fit, fit_labels, ask, ask_labels, count, decay):
-    return F.cross_entropy(fitted_head(ask.detach(), ask_labels, count, decay)(ask), ask_labels)
+    return F.cross_entropy(fit_linear_head(ask.detach(), ask_labels, count, decay)(ask), ask_labels)
 
 
 # %% 11.4 · fits on all there is
 # says: were among those that fitted the head
 def ask_through(fit, fit_labels, ask, ask_labels, count, decay):
-    head = fitted_head(torch.cat([fit, ask]).detach(), torch.cat([fit_labels, ask_labels]), count, decay)
+    head = fit_linear_head(torch.cat([fit, ask]).detach(), torch.cat([fit_labels, ask_labels]), count, decay)
     return F.cross_entropy(head(ask), ask_labels)
 
 
 # %% 11.4 · lets everybody ask
 # says: the texts that fitted the head ask as well
 def ask_through(fit, fit_labels, ask, ask_labels, count, decay):
-    head = fitted_head(fit.detach(), fit_labels, count, decay)
+    head = fit_linear_head(fit.detach(), fit_labels, count, decay)
     return F.cross_entropy(head(torch.cat([fit, ask])), torch.cat([fit_labels, ask_labels]))
 
 
 # %% 11.4 · asks those who fitted
 # says: the others are not heard
 def ask_through(fit, fit_labels, ask, ask_labels, count, decay):
-    return F.cross_entropy(fitted_head(fit.detach(), fit_labels, count, decay)(fit), fit_labels)
+    return F.cross_entropy(fit_linear_head(fit.detach(), fit_labels, count, decay)(fit), fit_labels)
 
 
 # %% 11.4 · exchanges the two
 # says: the two have changed places
 def ask_through(fit, fit_labels, ask, ask_labels, count, decay):
-    return F.cross_entropy(fitted_head(ask.detach(), ask_labels, count, decay)(fit), fit_labels)
+    return F.cross_entropy(fit_linear_head(ask.detach(), ask_labels, count, decay)(fit), fit_labels)
 
 
 # %% 11.4 · sums
 # says: that is the sum; more texts
 def ask_through(fit, fit_labels, ask, ask_labels, count, decay):
-    return F.cross_entropy(fitted_head(fit.detach(), fit_labels, count, decay)(ask), ask_labels, reduction="sum")
+    return F.cross_entropy(fit_linear_head(fit.detach(), fit_labels, count, decay)(ask), ask_labels, reduction="sum")
 
 
 # %% 11.4 · asks without a graph
 # says: nobody hears it
 @torch.no_grad()
 def ask_through(fit, fit_labels, ask, ask_labels, count, decay):
-    return F.cross_entropy(fitted_head(fit.detach(), fit_labels, count, decay)(ask), ask_labels)
+    return F.cross_entropy(fit_linear_head(fit.detach(), fit_labels, count, decay)(ask), ask_labels)
 
 
 # %% 11.4 · fits with the graph of the states
 # says: fitting the head has left a gradient
 def ask_through(fit, fit_labels, ask, ask_labels, count, decay):
-    return F.cross_entropy(fitted_head(fit, fit_labels, count, decay)(ask), ask_labels)
+    return F.cross_entropy(fit_linear_head(fit, fit_labels, count, decay)(ask), ask_labels)
 
 
 # %% 11.4 · forgets to hold the head short
 # says: `decay` is not handed on
 def ask_through(fit, fit_labels, ask, ask_labels, count, decay):
-    return F.cross_entropy(fitted_head(fit.detach(), fit_labels, count)(ask), ask_labels)
+    return F.cross_entropy(fit_linear_head(fit.detach(), fit_labels, count)(ask), ask_labels)

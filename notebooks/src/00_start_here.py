@@ -29,9 +29,9 @@ from auxlib import plot
 from auxlib.errors import KeywordError, WeightError
 from auxlib.frozen import fingerprint
 from auxlib.keywords import contains_keyword, encode_keyword
-from auxlib.metrics import machine, wilson
+from auxlib.metrics import hardware_info, wilson
 from auxlib.product import center
-from auxlib.recipes import shipped, write_sentences
+from auxlib.recipes import load_pretrained, write_sentences
 from course.exercises import check, use
 
 print(f"profile: {PROFILE}")
@@ -50,7 +50,7 @@ print(f"profile: {PROFILE}")
 # **Before you run** (some ten seconds, most of them loading): of five sentences, how many will hold the word?
 
 # %%
-model = shipped()
+model = load_pretrained()
 sentences = write_sentences(model, [KEYWORD] * 5, seed=SEED)
 for text in sentences:
     print("✓" if contains_keyword(text, KEYWORD) else "✗", text)
@@ -120,7 +120,7 @@ panels = {
         sum(text.lower().startswith(KEYWORD.lower()) for text in at[weight]) / n for weight in weights
     ],
 }
-plot.dial(weights, panels, f"Turning λ up brings the word in ({n} sentences at each point)")
+plot.weight_sweep(weights, panels, f"Turning λ up brings the word in ({n} sentences at each point)")
 
 # %% [markdown]
 # At 0 the word is absent: the language model has no reason to say it. Somewhere around 1 it becomes usual. Beyond, it
@@ -245,7 +245,7 @@ for start in [*grown, f"She looked at the {KEYWORD} on the table"]:
 # **Before you run**: the sixty sentences above took some seconds. How many tokens a second is that here?
 
 # %%
-for name, value in machine().items():
+for name, value in hardware_info().items():
     print(f"{name:8} {value}")
 tokens = sum(len(tokenizer(text)["input_ids"]) for text in written)
 print(f"writes   about {tokens / seconds:.0f} tokens a second, {len(written)} sentences at once")

@@ -26,7 +26,7 @@ from auxlib import plot
 from auxlib.product import center, kl
 from auxlib.worlds.letters import LetterWorld
 from course.exercises import check, use
-from course.sliders import Dials
+from course.sliders import Sliders
 
 torch.set_default_dtype(torch.float64)  # so that what should be 0 prints as 0
 print(f"profile: {PROFILE}")
@@ -515,7 +515,7 @@ def both(weight, temperature):
 
 
 title = "λ decides whose opinion counts, T how strictly it is followed"
-Dials(both, letters, title, weights=(0.0, 0.25, 0.5, 1.0, 1.5, 2.0), temperatures=(0.5, 0.7, 1.0, 1.4, 2.0))
+Sliders(both, letters, title, weights=(0.0, 0.25, 0.5, 1.0, 1.5, 2.0), temperatures=(0.5, 0.7, 1.0, 1.4, 2.0))
 
 # %% [markdown]
 # Only λ. As it grows (in the frames: from left to right) `s` overtakes `n`: one behind in the first opinion, two ahead

@@ -409,7 +409,7 @@ for weight in weights:
     share.append(float(q[with_k].sum()))
     drift.append(float(kl(q.log(), world.probs.log())))
 panels = {"texts with k": share, "drift (nats)": drift}
-plot.dial(weights, panels, "More λ, more keyword, until only the drift still grows")
+plot.weight_sweep(weights, panels, "More λ, more keyword, until only the drift still grows")
 
 # %% [markdown]
 # Control rises all the way but soon has little left to win, while drift, zero only at $\lambda = 0$, keeps growing.

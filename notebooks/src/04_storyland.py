@@ -167,7 +167,7 @@ h = world.posterior(prefixes, world.keyword_ids(list(landmarks.values()))) / sha
 shown = [0, 6, 7, 8, 10]
 columns = ["(start)", *(f"… {words[t - 1]}" for t in shown[1:])]
 title = "“children” leaves four places, “candles” two; nothing settles it"
-plot.heat(h[:, shown].round(decimals=6), list(landmarks), columns, title, "read so far", "place", "belief")
+plot.heatmap(h[:, shown].round(decimals=6), list(landmarks), columns, title, "read so far", "place", "belief")
 
 # %% [markdown]
 # `children` rules out forest and mountain, `candles` all but castle and village, at three to one. `hungry` and `carry`
@@ -412,8 +412,8 @@ keyword_chance = use("4.3", keyword_chance)
 
 # %% [markdown]
 # **Before you run**: your two numbers for `geese`. Then the belief comes in: before the first word, with half a belief
-# in each place, how likely is a story with geese? Below that, Storyland's own table, `still_to_come`, with one column
-# for each word: does it solve its system?
+# in each place, how likely is a story with geese? Below that, Storyland's own table, `future_keyword_prob`, with one
+# column for each word: does it solve its system?
 #
 # Then a sentence: *On snowy days the clever captain carries the maps and she stumbles near the lighthouse*. Four
 # keywords hope: `lighthouse`, its neighbour `pier`, `summit`, which is in the mountains, and `sneezes`, another idle
@@ -426,7 +426,7 @@ print(f"geese: farm {h[FARM]:.3f}   harbour {h[HARBOUR]:.3f}   before the first 
 source, word, target, probs = automaton.arcs
 for keyword in ("geese", "lighthouse", "candles"):
     k = world.ids[keyword]
-    h = world.still_to_come[:, k]
+    h = world.future_keyword_prob[:, k]
     right = torch.zeros_like(h).index_add(0, source, probs * torch.where(word == k, 1.0, h[target]))
     print(f"{keyword:10} in {h[0]:.2%} of sentences   solves its system: {(right - h).abs().max() < 1e-12}")
 
@@ -535,7 +535,7 @@ information_ceiling = use("4.4", information_ceiling)
 # keyword, the ceiling, and the entropy of a sentence.
 
 # %% tags=["nbval-check-output"]
-h_start = world.still_to_come[0, world.content_ids]
+h_start = world.future_keyword_prob[0, world.content_ids]
 ceiling, p_c = information_ceiling(h_start, 6), h_start / 6
 print(f"log of {len(p_c)} words {math.log(len(p_c)):.2f}   H(C) {-(p_c * p_c.log()).sum():.2f}   I(X;C) {ceiling:.3f}")
 print(f"the library agrees: {abs(ceiling - world.mutual_information) < 1e-9}   H(X) {world.entropy:.2f}")

@@ -186,7 +186,7 @@ def lost_without_the_flag(word, n=1500):
 
 
 for word in ("under", "lighthouse"):
-    worth = -world.still_to_come[0, world.ids[word]].log()
+    worth = -world.future_keyword_prob[0, world.ids[word]].log()
     print(f"{word}: {lost_without_the_flag(word):.2f} of {worth:.2f} nats are lost without the flag")
 
 # %% [markdown] tags=["task:5.1"]
@@ -373,7 +373,7 @@ loss_on_words = use("5.3", loss_on_words)
 
 # %% tags=["nbval-check-output"]
 test_keys = world.draw_keywords(test_ids, generator)
-base_rate = world.still_to_come[0, test_keys]  # h before the first word, [B]
+base_rate = world.future_keyword_prob[0, test_keys]  # h before the first word, [B]
 
 
 def nats_of(joint_logits, token_ids):
@@ -689,7 +689,7 @@ for who, written in sentences.items():
     low, high = wilson(int(holds.sum()), len(asked))
     interval = f"[{low:.3f}, {high:.3f}]"
     print(f"{who:13} hold their word {holds.float().mean():.3f} {interval}   grammatical {good.float().mean():.3f}")
-print(f"exact base rate for these {len(asked)} keywords {world.still_to_come[0, asked].mean():.3f}")
+print(f"exact base rate for these {len(asked)} keywords {world.future_keyword_prob[0, asked].mean():.3f}")
 
 # %% [markdown]
 # From a base rate of one in forty to nearly all, and the grammar is about the expert's own. That is what notebook 04
@@ -730,7 +730,7 @@ weights = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0]
 held = {lam: marks(known[lam] if lam in known else write(asked, lam), asked) for lam in weights}
 panels = {"hold their word": [holds.float().mean() for holds, _ in held.values()]}
 panels["grammatical"] = [good.float().mean() for _, good in held.values()]
-plot.dial(weights, panels, "Accuracy saturates soon after λ = 1; far beyond it the grammar pays")
+plot.weight_sweep(weights, panels, "Accuracy saturates soon after λ = 1; far beyond it the grammar pays")
 
 # %% [markdown]
 # A little above 1 both marks may even be better than at 1: vetoes leak less, and what the grammar never says is pushed

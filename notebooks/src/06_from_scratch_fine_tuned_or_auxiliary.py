@@ -41,8 +41,8 @@ from experiments.claim import rule
 from experiments.claim.pictures import against_cost, data_efficiency, frontier, load_curves, tasks, turned
 from experiments.claim.plan import AUXILIARY, SYSTEMS
 from experiments.claim.report import load_claim
-from experiments.claim.setup import Bench, Size, learn, lessons, measure
-from experiments.claim.table import CONTROLS, MAIN, as_markdown, conclusion, rows, said
+from experiments.claim.setup import TrialSetup, TrialSize, measure_system, train_steps, training_batches
+from experiments.claim.table import CONTROLS, MAIN, as_markdown, conclusion, said, system_rows
 
 print(f"profile: {PROFILE}")
 
@@ -89,13 +89,13 @@ print(f"verdict   supported at this scale, if all three hold in at least {rule.S
 # the fine-tuned one.
 
 # %% tags=["nbval-check-output"]
-size = Size(train=SENTENCES, epochs=EPOCHS, dev=QUESTIONS, test=QUESTIONS)
-bench = Bench(size, SEED, WELL_READ_LM)
+size = TrialSize(train=SENTENCES, epochs=EPOCHS, dev=QUESTIONS, test=QUESTIONS)
+bench = TrialSetup(size, SEED, WELL_READ_LM)
 torch.manual_seed(SEED)
 systems = {"from scratch": from_scratch(bench.world, width=96, layers=2, seed=SEED)}
 systems["fine-tuned"] = fine_tuned(bench.expert)
 systems["auxiliary"] = AuxiliaryTuned(bench.expert, StoryAuxiliary(bench.expert.unembedding, AUXILIARY))
-reading, token_ids = next(lessons(bench, epochs=1, batch=64))
+reading, token_ids = next(training_batches(bench, epochs=1, batch=64))
 for name, system in systems.items():
     learning = sum(weight.numel() for weight in system.parameters() if weight.requires_grad)
     with torch.no_grad():
@@ -172,7 +172,7 @@ for name, flags in {"all learn": (1, 1, 1), "the first learns": (1, 0, 0), "the 
 # %% tags=["nbval-check-output"]
 def ledger_of(system, batch, cached=False):
     """What a training step of a system costs, taken from one batch of the bench."""
-    reading, token_ids = next(lessons(bench, 1, batch, cached))
+    reading, token_ids = next(training_batches(bench, 1, batch, cached))
     cache = (bench.read_flops, bench.hidden.nbytes) if cached else ()
     return ComputeLedger.of(system, lambda: system.loss(reading, token_ids), batch, *cache)
 
@@ -276,10 +276,10 @@ def study(name, system, cached=False):
     rate, batch = settings[name]["rate"], int(settings[name]["batch"])
     ledger, last = ledger_of(system, batch, cached), EPOCHS * ceil(SENTENCES / batch)
     marks, points = {ceil(last * share) for share in (1 / 8, 1 / 4, 1 / 2, 1)}, []
-    for step, mean, _ in learn(system, lessons(bench, EPOCHS, batch, cached), rate):
+    for step, mean, _ in train_steps(system, training_batches(bench, EPOCHS, batch, cached), rate):
         if step in marks:
             flops = training_flops(ledger.step_flops, ledger.read_flops, batch, step, SENTENCES)
-            figures = {part: measure(mean, getattr(bench, part), bench) for part in ("dev", "test")}
+            figures = {part: measure_system(mean, getattr(bench, part), bench) for part in ("dev", "test")}
             points.append({"step": step, "flops": flops, **figures})
     return points
 
@@ -458,7 +458,7 @@ print(conclusion(found))
 # %% tags=["nbval-check-output"]
 def show(names, *columns):
     """Some columns of the results, as a table that a notebook can render and anybody can read."""
-    table = [{key: row[key] for key in ("system", *columns) if key in row} for row in rows(found, names)]
+    table = [{key: row[key] for key in ("system", *columns) if key in row} for row in system_rows(found, names)]
     display({"text/markdown": as_markdown(table), "text/plain": as_markdown(table)}, raw=True)
 
 

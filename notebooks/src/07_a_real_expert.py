@@ -30,11 +30,11 @@ import torch.nn.functional as F
 from auxlib import plot
 from auxlib.data.assets import cache_dir, data_dir
 from auxlib.data.corpora import content_words, load_corpus
-from auxlib.features import Frame, cache_features, read_preamble, read_texts
+from auxlib.features import TextTemplate, cache_features, read_preamble, read_texts
 from auxlib.frozen import fingerprint, load_expert
-from auxlib.keywords import NO_PIECE, State, contains_keyword, encode_keyword, keyword_batch, read_progress
+from auxlib.keywords import NO_PIECE, KeywordState, contains_keyword, encode_keyword, keyword_batch, keyword_progress
 from auxlib.metrics import keyword_control, median, paired_seconds
-from auxlib.recipes import Recipe, material, scaled_down, shipped, train, write_sentences
+from auxlib.recipes import Recipe, load_pretrained, prepare_data, scaled_down, train, write_sentences
 from course.exercises import check, use
 
 print(f"profile: {PROFILE}")
@@ -80,7 +80,7 @@ print(f"one row: {row['text']!r} may be asked for by {row['keywords']}")
 
 # %% tags=["nbval-check-output"]
 expert = load_expert()
-tokenizer, frame = expert.tokenizer, Frame.of(expert, Recipe().preamble)
+tokenizer, frame = expert.tokenizer, TextTemplate.of(expert, Recipe().preamble)
 print(tokenizer.decode(frame.preamble_ids[1:]))
 ids = frame.encode(expert, row["text"])
 print(f"{len(ids)} tokens: {'|'.join(tokenizer.decode([token]) for token in ids)!r}")
@@ -106,7 +106,7 @@ def frozen_nats(frame, texts):
 
 
 some = corpus["dev"].shuffle(seed=SEED)["text"][:PROBE_SENTENCES]
-for name, layout in {"nothing": Frame.of(expert, ""), "the preamble": frame}.items():
+for name, layout in {"nothing": TextTemplate.of(expert, ""), "the preamble": frame}.items():
     print(f"after {name:13} {frozen_nats(layout, some):.2f} nats per token")
 
 # %% [markdown]
@@ -130,7 +130,7 @@ for name, layout in {"nothing": Frame.of(expert, ""), "the preamble": frame}.ite
 
 # %%
 recipe = scaled_down(Recipe(seed=SEED), TRAIN_SENTENCES, EPOCHS)
-stuff = material(recipe, expert, progress=PROFILE != "quick")
+stuff = prepare_data(recipe, expert, progress=PROFILE != "quick")
 count = sum(map(len, stuff.train["token_ids"]))
 print(f"{len(stuff.train)} training sentences of {count} tokens, {len(stuff.dev)} dev sentences")
 
@@ -141,7 +141,8 @@ hidden, half = stored["hidden"].reshape(length, width), stuff.train.features["hi
 print(stored["text"])
 print(f"token_ids {tuple(stored['token_ids'].shape)}   (tokens, the end included)")
 print(f"hidden    {tuple(hidden.shape)}   (tokens, width of the expert)   kept as {half}")
-print(f"rest      {tuple(stored['rest'].shape)}   log_z {tuple(stored['log_z'].shape)}   (one number each)")
+outside, log_z = stored["log_mass_outside_support"], stored["log_z"]
+print(f"outside   {tuple(outside.shape)}   log_z {tuple(log_z.shape)}   (one number each)")
 
 # %% [markdown]
 # Row *t* of `hidden` is the state from which token *t* is predicted: the first one belongs to the preamble's last
@@ -181,7 +182,7 @@ print(f"from disk {disk:.0f} ms   by the expert {reading:.0f} ms")
 # > **Exercise 7.1 · what to keep**
 # >
 # > Write `bytes_to_keep(tokens, width, vocabulary)`: two numbers of bytes for a corpus of that many tokens. First, as
-# > we do it: per token a vector of `width` half-precision numbers (2 bytes each), `rest` and `log_z` (4 bytes each) and
+# > we do it: per token a vector of `width` half-precision numbers (2 bytes each), the two log-sums (4 bytes each) and
 # > the token's id (4 bytes). Second, keeping the logits in its place: `vocabulary` half-precision numbers and the id.
 #
 # *What if* one kept only the hundred largest logits of each token? It would be small. But the loss needs the sum over
@@ -226,18 +227,18 @@ print(f"as logits        {logits / 1e6:.1f} MB, {logits / states:.0f} times as m
 # "cloud cloud"; so now it is told.
 #
 # **Before you run**: the keyword is "thimble", cut into three pieces. Write down the state after each token of
-# "A thimbleful is not a thimble.": `WANTED` (nothing yet), `BEGUN`, `WRITTEN` (all pieces, the word may still grow), or
-# `DONE`.
+# "A thimbleful is not a thimble.": `NOT_STARTED` (nothing yet), `PARTIAL`, `COMPLETE` (all pieces, the word may still
+# grow), or `DONE`.
 
 # %% tags=["nbval-check-output"]
 keyword, text = "thimble", "A thimbleful is not a thimble."
 print("pieces:", [tokenizer.decode([piece]) for piece in encode_keyword(tokenizer, keyword)[0]])
 seen = torch.tensor([[frame.preamble_ids[-1], *frame.encode(expert, text)]])
 position = torch.arange(seen.shape[1]).unsqueeze(0)  # 0 is the preamble's last token
-progress = read_progress(seen, position, keyword_batch(tokenizer, [keyword]), stuff.continues)
+progress = keyword_progress(seen, position, keyword_batch(tokenizer, [keyword]), stuff.continuation_mask)
 for token, state, piece in zip(seen[0], progress.state[0], progress.next_piece[0], strict=True):
     needed = "–" if piece == NO_PIECE else repr(tokenizer.decode([piece]))
-    print(f"after {tokenizer.decode([token])!r:8} {State(int(state)).name:8} next needed {needed}")
+    print(f"after {tokenizer.decode([token])!r:8} {KeywordState(int(state)).name:8} next needed {needed}")
 
 # %% [markdown]
 # Did "ful" trick you? After "thimble" all pieces are there, but a letter that follows makes it another word, and the
@@ -392,14 +393,14 @@ shifted_logits = use("7.3", shifted_logits)
 # 49,152 logits out with your two functions. How far apart may they be?
 
 # %% tags=["nbval-check-output"]
-from auxlib.sparse_logits import Parts, token_nll
+from auxlib.sparse_logits import SparseLogits, token_nll
 
 targets, S = stored["token_ids"], stuff.support
 token, boost = 4321, torch.full((length,), 7.0)  # some token, in S or not
 shift, chosen = u @ P.T, torch.zeros(len(W)).index_fill(0, S, 1.0)
 rest = (h @ W.T).masked_fill(chosen > 0, -torch.inf).logsumexp(-1)  # what the cache holds, from this very h
 boost_ids = torch.full((length, 1), token)
-compact = token_nll(h, rest, Parts(shift, W[S], S, True, boost_ids, boost[:, None]), W, targets)
+compact = token_nll(h, rest, SparseLogits(shift, W[S], S, True, boost_ids, boost[:, None]), W, targets)
 joint_logits = shifted_logits(h, shift, W, S)
 log_z = log_z_after_boost(joint_logits.logsumexp(-1), joint_logits.softmax(-1)[:, token], boost)
 spelled_out = log_z - joint_logits.gather(1, targets[:, None])[:, 0] - boost * (targets == token)
@@ -449,7 +450,7 @@ with torch.inference_mode():
     alone = expert.model(inputs["input_ids"], inputs["attention_mask"]).logits
     print("logits bit for bit the expert's:", torch.equal(newborn(**inputs, weight=1.0).logits, alone.float()))
 collator = FeatureCollator(tokenizer, frame.preamble_ids[-1], seed=SEED)
-loss = FeatureLoss(auxiliary, stuff.continues).to(expert.model.device)
+loss = FeatureLoss(auxiliary, stuff.continuation_mask).to(expert.model.device)
 gap = abs(mean_nll(loss, stuff.dev, collator) - frozen_nll(stuff.dev))
 print(f"loss on dev is the expert's, to 1e-3: {gap < 1e-3}")
 
@@ -505,15 +506,15 @@ plot.curves(lines, "step (48 sentences each)", "nats per token", "Most of the ga
 # **Before you run** (some ten seconds): put the four bars in order: frozen, nothing asked, own word, foreign word.
 
 # %%
-tuned = shipped(expert)
+tuned = load_pretrained(expert)
 many = min(4 * SAMPLES, len(corpus["dev"]))
-dev = cache_features(expert, corpus["dev"].shuffle(seed=SEED).select(range(many)), tuned.frame, tuned.auxiliary.support,
-                     progress=PROFILE != "quick")  # fmt: skip
-loss = FeatureLoss(tuned.auxiliary, tuned.continues)
+texts = corpus["dev"].shuffle(seed=SEED).select(range(many))
+dev = cache_features(expert, texts, tuned.template, tuned.auxiliary.support, progress=PROFILE != "quick")
+loss = FeatureLoss(tuned.auxiliary, tuned.continuation_mask)
 
 
 def nats_when(drop=0.0, foreign_word=False):
-    collator = FeatureCollator(tokenizer, tuned.frame.preamble_ids[-1], drop=drop, seed=SEED)
+    collator = FeatureCollator(tokenizer, tuned.template.preamble_ids[-1], condition_dropout=drop, seed=SEED)
 
     def collate(rows):
         batch = collator(rows)
@@ -638,7 +639,7 @@ print("tensors of the expert that learn:", sum(p.requires_grad for p in expert.m
 # would not have told you. (An early prototype of this very auxiliary did just that: a fine loss, and almost never its
 # word.)</details>
 #
-# **3.** Dropping the tokens outside the support from the sum, in place of caching <code>rest</code>, would be simpler.
+# **3.** Dropping the tokens outside the support from the sum, in place of caching their log-mass, would be simpler.
 # What would training then optimise?
 # <details><summary>Answer</summary>A model that cannot say any of them. Every probability would look larger than it is
 # when generating over the full vocabulary, and a keyword piece outside the support would have no proper probability at

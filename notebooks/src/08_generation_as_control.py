@@ -29,11 +29,11 @@ from auxlib.data.assets import data_dir
 from auxlib.errors import ExpertMismatch
 from auxlib.keywords import contains_keyword
 from auxlib.modeling import AuxiliaryTunedLM
-from auxlib.recipes import shipped, write_sentences
+from auxlib.recipes import load_pretrained, write_sentences
 from auxlib.worlds.storyland import Storyland
 from course.exercises import check, use
-from course.sliders import Dials
-from experiments.control.joint_conditions import Several
+from course.sliders import Sliders
+from experiments.control.joint_conditions import JointConditions
 from experiments.control.pictures import composition, frontier, places
 from experiments.control.table import read_control, real_rows, storyland_rows
 
@@ -52,7 +52,7 @@ print(f"profile: {PROFILE}")
 # %%
 found = read_control(data_dir().parent)
 print("recorded parts that failed:", len(found["failed"]))
-model = shipped()
+model = load_pretrained()
 tokenizer = model.expert_info.tokenizer
 
 
@@ -142,7 +142,7 @@ def both_orders(weight, temperature):
     return {"add, then T": late, "T, then add": early}
 
 
-Dials(both_orders, ["first", "second", "third"], "Unless T is 1, the order counts", (0.0, 1.0, 2.0), (0.5, 1.0, 2.0))
+Sliders(both_orders, ["first", "second", "third"], "Unless T is 1, the order counts", (0.0, 1.0, 2.0), (0.5, 1.0, 2.0))
 
 # %% [markdown]
 # They agree at $T = 1$, and at $\lambda = 0$, where there is nothing to add. If only the expert is divided, then $T$
@@ -267,8 +267,8 @@ print(" ".join(word for word in words if word != "<s>"))
 
 def spread_along(first, second):
     pair = torch.tensor([[world.ids[first], world.ids[second]]])
-    joint = Several.keywords(world, pair).exact_aux_logits(sentence)[0]
-    single = [Several.keywords(world, pair[:, [k]]).exact_aux_logits(sentence)[0] for k in (0, 1)]
+    joint = JointConditions.keywords(world, pair).exact_aux_logits(sentence)[0]
+    single = [JointConditions.keywords(world, pair[:, [k]]).exact_aux_logits(sentence)[0] for k in (0, 1)]
     return pmi_spread(joint, *single)
 
 
@@ -354,8 +354,8 @@ style_once = use("8.3", style_once)
 # %% [markdown]
 # In the library this needs no new code: "nothing" is a keyword too, `None`, and may be asked for with a weight of its
 # own. The cell writes for pairs of words in three ways: the plain sum, the sum with the style counted once, and the
-# auxiliary that was trained to read several words, `shipped(several=True)`. (Temperature $0.8$, nucleus $0.95$, at most
-# 24 tokens, here and below.)
+# auxiliary that was trained to read several words, `load_pretrained(multi_keyword=True)`. (Temperature $0.8$, nucleus
+# $0.95$, at most 24 tokens, here and below.)
 #
 # **Before you run** (half a minute): which of the three will write the shortest sentences?
 
@@ -369,7 +369,7 @@ pairs = [
     ("king", "rust"),
 ]
 pairs = pairs[: max(1, SAMPLES // 2)]
-both = shipped(model.expert_info, several=True)
+both = load_pretrained(model.expert_info, multi_keyword=True)
 once = torch.tensor([[1.0, 1.0, -1.0]]).expand(len(pairs), -1)  # λ of each row's three terms
 ways = {
     "sum": write_sentences(model, pairs, seed=SEED),
@@ -413,10 +413,10 @@ show([rows["one word"], rows["one word, read together"], *two], "fulfilled", "SL
 
 # %%
 model.add("length", data_dir() / "checkpoints" / "wordnet-length")
-speakers, once = ("keyword", "length", "length"), torch.tensor([[1.0, 1.0, -1.0]]).expand(4, -1)
+auxiliaries, once = ("keyword", "length", "length"), torch.tensor([[1.0, 1.0, -1.0]]).expand(4, -1)
 for label in ("short", "long"):
     requests = [(word, label, None) for word in ("lantern", "tax", "violin", "bread")]
-    texts = write_sentences(model, requests, weight=once, speakers=speakers, seed=SEED)
+    texts = write_sentences(model, requests, weight=once, auxiliaries=auxiliaries, seed=SEED)
     for (word, *_), text in zip(requests, texts, strict=True):
         print(f"{label:6} {word:8} {len(text.split()):2} words  {text}")
 model.remove("length")
@@ -501,9 +501,9 @@ print(f"is left with the last     {sum(place(fits) == 17 for fits in orders) / l
 # nothing better comes, and the last place has to do. (For many places the best share to look at is $1/e$, Ferguson
 # 1989.)
 #
-# In the library this is a logits processor, `Guarantee`, and stands beside any model of `transformers`. It knows words
-# of several pieces, keeps a finished word from growing ("lantern" into "lanternfish"), and serves several words,
-# several beams and every row of a batch by itself. `guarantee=True` puts it in place.
+# In the library this is a logits processor, `KeywordConstraint`, and stands beside any model of `transformers`. It
+# knows words of several pieces, keeps a finished word from growing ("lantern" into "lanternfish"), and serves several
+# words, several beams and every row of a batch by itself. `guarantee=True` puts it in place.
 #
 # **Before you run** (some seconds): the frozen model alone, forced, against the pair. Both will hold
 # every word. Where in its sentence will each have it?
@@ -566,7 +566,7 @@ ended = [[text.rstrip()[-1:] in ".!?" for _, text in row["examples"]] for row in
 series["ends with a mark"] = [sum(marks) / len(marks) for marks in ended]
 for word, text in dial[-1]["examples"][:5]:
     print(f"λ = 5  {word:14} {text}")
-plot.dial([row["weight"] for row in dial], series, "Too loud, the word comes first and the sentence never ends")
+plot.weight_sweep([row["weight"] for row in dial], series, "Too loud, the word comes first and the sentence never ends")
 
 # %% [markdown]
 # It does not repeat its *word*: the automaton says that the word is done, and from there on no boost pushes. Everything
@@ -590,7 +590,7 @@ plot.dial([row["weight"] for row in dial], series, "Too loud, the word comes fir
 # %%
 updated = replace(model.expert_info, fingerprint="an-update")
 try:
-    shipped(updated)
+    load_pretrained(updated)
 except ExpertMismatch as error:
     print("refused:", str(error).split(" was made for ")[1])
 swapped = AuxiliaryTunedLM.from_pretrained(data_dir() / "checkpoints" / "wordnet-keyword", updated, swap=True)

@@ -41,7 +41,7 @@ from auxlib.features import normalisers, read_preamble, read_texts
 from auxlib.flops import ComputeLedger, counted_by_torch
 from auxlib.frozen import best_device, best_dtype
 from auxlib.metrics import median, median_ratio, paired_seconds
-from auxlib.recipes import Recipe, material, scaled_down, shipped
+from auxlib.recipes import Recipe, load_pretrained, prepare_data, scaled_down
 from auxlib.training import FeatureLoss
 from course.exercises import check, use
 from experiments.smollm.headline import writing
@@ -72,8 +72,8 @@ print(f"profile: {PROFILE}")
 
 # %%
 root = data_dir().parent
-pair, recorded = shipped(), table.read_bench(root)
-expert, frame = pair.expert_info, pair.frame
+pair, recorded = load_pretrained(), table.read_bench(root)
+expert, frame = pair.expert_info, pair.template
 config, W, each = expert.model.config, expert.unembedding, expert.unembedding.element_size()
 peak = measure_peak(W.device, W.dtype, rounds=ROUNDS)
 print(f"operations  {peak.flops / 1e9:7.1f} GFLOP a second")
@@ -152,7 +152,7 @@ for rows, context in ((1, 64), (8, 64), (64, 64), (1, 4096)):
 # [A real expert](07_a_real_expert.ipynb): 400 sentences whose states lie on disk, and an untrained auxiliary.
 
 # %%
-stuff = material(scaled_down(Recipe(seed=SEED), TRAIN_SENTENCES, 1), expert, progress=PROFILE != "quick")
+stuff = prepare_data(scaled_down(Recipe(seed=SEED), TRAIN_SENTENCES, 1), expert, progress=PROFILE != "quick")
 cached = FeatureRows(stuff.train)
 collator = FeatureCollator(expert.tokenizer, frame.preamble_ids[-1], seed=SEED)
 
@@ -161,7 +161,7 @@ def beginner(seed):
     """An untrained auxiliary and what scores it."""
     torch.manual_seed(seed)
     auxiliary = AuxiliaryModel(AuxiliaryConfig(), W, stuff.groups, stuff.support)
-    return FeatureLoss(auxiliary, stuff.continues).to(W.device)
+    return FeatureLoss(auxiliary, stuff.continuation_mask).to(W.device)
 
 
 def batch_of(chosen):
@@ -395,7 +395,7 @@ for name, flops in predicted.items():
 # **Before you look**: which of the goals would you have thought the hardest?
 
 # %% tags=["nbval-check-output"]
-for row in table.rows(recorded):
+for row in table.speed_rows(recorded):
     print(f"{row['figure']:45} {row['measured']:>6}   goal {row['goal']}")
 print("MB of whole processes:", "  ".join(f"{name} {mb:.0f}" for name, mb in recorded["memory_mb"].items()))
 print("LoRA reached accuracy 0.9 in its time:", recorded["reached"]["LoRA"])
@@ -670,7 +670,7 @@ def begin(seed):
 
 def go_on(model, optimiser, schedule, draw):
     """Three steps; all weights at their end."""
-    collator.draw = draw  # one pair of dice for the rows and for what they are asked for
+    collator.rng = draw  # one pair of dice for the rows and for what they are asked for
     for _ in range(3):
         model(**batch_of(draw.sample(range(len(cached)), 16)))["loss"].backward()
         optimiser.step()

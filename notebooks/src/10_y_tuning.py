@@ -32,7 +32,7 @@ from torch import nn
 
 from auxlib import plot
 from auxlib.classification.encoders import as_batch, cache_states, load_encoder
-from auxlib.classification.trainer import fit, scores_of, states_batch
+from auxlib.classification.trainer import fit, predict_logits, states_batch
 from auxlib.classification.ytuning import LabelConfig, LabelDecoder, name_states
 from auxlib.collator import FeatureRows
 from auxlib.data.assets import data_dir
@@ -41,9 +41,9 @@ from auxlib.frozen import fingerprint
 from course.exercises import check, use
 from experiments.claim.table import as_markdown
 from experiments.ytuning.few_shot import UNSEEN, with_labels
-from experiments.ytuning.setup import Desk
+from experiments.ytuning.setup import TrainingSetup
 from experiments.ytuning.systems import LAST, MIDDLE, SYSTEMS
-from experiments.ytuning.table import accuracy_rows, asked_rows, read_labels, rows, use_rows
+from experiments.ytuning.table import accuracy_rows, goal_rows, read_labels, task_rows, use_rows
 
 print(f"profile: {PROFILE}")
 
@@ -190,7 +190,7 @@ def trained(build, layers, rate, loss=F.cross_entropy):
 def hits(system, layers):
     """Which test texts a system tells right, ``[N]``."""
     held_out = kept["test", layers]
-    return scores_of(system, held_out, states_batch).argmax(-1) == torch.tensor(held_out.plain.to_pylist())
+    return predict_logits(system, held_out, states_batch).argmax(-1) == torch.tensor(held_out.plain.to_pylist())
 
 
 def report(name, right):
@@ -420,7 +420,7 @@ def lost_without(system, text):
 
 lost, tokens = lost_without(tuned[MIDDLE], "The plot is thin, but the actors are wonderful.")
 title = "Each label leans on its own words, and suffers under the other's"
-plot.heat(lost.T.round(decimals=2), tokens, names, title, "label", "token that is hidden", unit="score lost")
+plot.heatmap(lost.T.round(decimals=2), tokens, names, title, "label", "token that is hidden", unit="score lost")
 
 # %% [markdown]
 # A dozen tokens, and two of them carry nearly everything. Hiding "thin" costs "negative", and *helps* "positive", whose
@@ -468,7 +468,9 @@ training_ratio = use("10.4", training_ratio)
 
 # %%
 places = {"ytuning": MIDDLE, "linear": LAST, "full": LAST}
-desks = {name: Desk(SYSTEMS[name], {"rate": 1e-3, "layer": layer}, texts, SEED) for name, layer in places.items()}
+desks = {
+    name: TrainingSetup(SYSTEMS[name], {"rate": 1e-3, "layer": layer}, texts, SEED) for name, layer in places.items()
+}
 bills = {name: desk.cost() for name, desk in desks.items()}
 ours, full, whole = bills["ytuning"], bills["full"], bills["linear"]["read_flops"]
 epochs, full_epochs = desks["ytuning"].epochs, desks["full"].epochs
@@ -528,7 +530,7 @@ def show(table, *left_out):
 
 
 recorded = read_labels(data_dir().parent)
-show(asked_rows(recorded))
+show(goal_rows(recorded))
 
 # %% [markdown]
 # Rule by rule. **Accuracy**: kept on R8 and on the film reviews, missed on 20 Newsgroups, where
@@ -549,7 +551,7 @@ show(asked_rows(recorded))
 
 # %% tags=["nbval-check-output"]
 show(accuracy_rows(recorded))
-show([row for row in rows(recorded) if row["task"] == "vader-movie"], "task", "macro-F1", "an epoch")
+show([row for row in task_rows(recorded) if row["task"] == "vader-movie"], "task", "macro-F1", "an epoch")
 
 # %% [markdown]
 # With the probes, for they read the *same* states; whoever is tuned has made states of its own. And the **line on the

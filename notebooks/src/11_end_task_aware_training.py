@@ -30,19 +30,19 @@ from torch.func import functional_call
 
 from auxlib import plot
 from auxlib.classification.encoders import mean_state
-from auxlib.classification.trainer import labels_of, scores_of
-from auxlib.collator import IGNORED
+from auxlib.classification.trainer import labels_of, predict_logits
+from auxlib.collator import IGNORE_INDEX
 from auxlib.data.assets import data_dir
-from auxlib.tartan.meta_weights import Agreement, MetaWeights, fitted_head, inner
+from auxlib.tartan.meta_weights import GradientStats, MetaWeights, fit_linear_head, inner
 from auxlib.tartan.objectives import rows_batch
-from auxlib.tartan.trainer import DECAY, Plan
+from auxlib.tartan.trainer import DECAY, TrainingConfig
 from auxlib.worlds.rules import Rules
 from course.exercises import check, use
 from experiments.claim.table import as_markdown
 from experiments.tartan.experiment import ALL, ARMS, CROWD, NEUTRAL, USEFUL
-from experiments.tartan.setup import END, found_by, teach
-from experiments.tartan.story import GRAMMAR, places_of_words, story_lab, the_world
-from experiments.tartan.table import asked_rows, read_endtask, real_rows, story_rows, weight_rows
+from experiments.tartan.setup import END, evaluate, train_arm
+from experiments.tartan.story import GRAMMAR, load_world, places_of_words, story_setup
+from experiments.tartan.table import goal_rows, read_endtask, real_rows, story_rows, weight_rows
 
 print(f"profile: {PROFILE}")
 
@@ -67,7 +67,7 @@ print(f"profile: {PROFILE}")
 # **Before you run**: the cell prints three stories and their places. Which words give the place away?
 
 # %% tags=["nbval-check-output"]
-lab, world, rules = story_lab(SEED), the_world(), Rules(GRAMMAR)
+lab, world, rules = story_setup(SEED), load_world(), Rules(GRAMMAR)
 places = list(rules.variables["place"])
 for row in lab.labelled[:3]:
     print(f"{places[row['label']]:9} {world.decode(torch.tensor([row['token_ids']]))[0]}")
@@ -136,7 +136,7 @@ print(f"words of a place     {share_right(of_a_place):.2f}")
 # is not far. Take some words of a story away and ask which they were, and the best answer begins with the place.
 #
 # An **objective** is somebody who asks something of the body: it has texts, a head of its own, and a loss. This one,
-# `MissingWords`, takes away half of a story's content words, and must tell them all from the *mean of the story's
+# `BagOfWordsMLM`, takes away half of a story's content words, and must tell them all from the *mean of the story's
 # states*, the very vector from which the label is told.
 #
 # **Before you run**: which of the missing words will you be able to guess, and how well?
@@ -147,8 +147,9 @@ batch = missing.draw(32, torch.Generator().manual_seed(SEED))
 vocabulary = [*world.vocabulary, "____"]
 for ids, mask, targets in list(zip(batch["input_ids"], batch["mask"], batch["targets"], strict=True))[:3]:
     print(" ".join(vocabulary[word] for word in ids[mask]))
-    print("     missing:", ", ".join(vocabulary[word] for word in targets[targets != IGNORED]))
-print(f"targets {tuple(batch['targets'].shape)}  (texts, tokens)   missing words {(batch['targets'] != IGNORED).sum()}")
+    print("     missing:", ", ".join(vocabulary[word] for word in targets[targets != IGNORE_INDEX]))
+missing = (batch["targets"] != IGNORE_INDEX).sum()
+print(f"targets {tuple(batch['targets'].shape)}  (texts, tokens)   missing words {missing}")
 
 # %% [markdown] tags=["task:11.1"]
 # The adjective may be anything. But three of the six content words belong to the place, and who knows it needs to
@@ -157,8 +158,8 @@ print(f"targets {tuple(batch['targets'].shape)}  (texts, tokens)   missing words
 # > **Exercise 11.1 · the missing words**
 # >
 # > Write `missing_loss(told, targets)`: `told [B, V]` are the log-probabilities that a text gives to every word;
-# > `targets [B, T]` holds the missing word where one is missing, and `IGNORED` (−100) elsewhere. Return the mean of
-# > $-\log p$ over *all missing words of the batch*. Some text may miss none.
+# > `targets [B, T]` holds the missing word where one is missing, and `IGNORE_INDEX` (−100) elsewhere. Return the mean
+# > of $-\log p$ over *all missing words of the batch*. Some text may miss none.
 #
 # *What if* a text missed all of its words? What could a body say about it, and what would the best head answer?
 
@@ -167,7 +168,7 @@ print(f"targets {tuple(batch['targets'].shape)}  (texts, tokens)   missing words
 def missing_loss(told, targets):
     """Mean of −log p over all missing words: ``[B, V]`` and ``[B, T]`` to one number."""
     # SOLUTION
-    row, column = (targets != IGNORED).nonzero(as_tuple=True)
+    row, column = (targets != IGNORE_INDEX).nonzero(as_tuple=True)
     return -told[row, targets[row, column]].mean()
     # END
 
@@ -217,12 +218,12 @@ print(f"yours is the library's: {abs(ours - theirs) < 1e-4}")
 # **Before you run** (some twenty seconds): put the three in order. And beside the three rules that vote?
 
 # %%
-plan = Plan(PASSES, rate=5e-3, seed=SEED)
+plan = TrainingConfig(PASSES, learning_rate=5e-3, seed=SEED)
 arms, done = {"alone": ARMS["tune"], "first": ARMS["before"], "together": ARMS["mt"]}, {}
 for name, arm in arms.items():
-    system, taught = teach(lab, arm, plan)
+    system, taught = train_arm(lab, arm, plan)
     done[name] = (system.cpu(), taught)
-    found = found_by(lab, system)
+    found = evaluate(lab, system)
     said = f"share right {found['accuracy']:.2f}   {taught.seconds:4.1f} s"
     print(f"{name:9} test macro-F1 {found['macro_f1']:.2f}   {said}")
 
@@ -230,7 +231,7 @@ for name, arm in arms.items():
 lines = {}
 for name, (system, taught) in done.items():
     spent, each = PASSES // 2 * arms[name].first, len(system.objectives)
-    steps = [min(plan.every * look, len(taught.losses)) for look in range(1, len(taught.dev) + 1)]
+    steps = [min(plan.eval_steps * look, len(taught.losses)) for look in range(1, len(taught.dev) + 1)]
     lines[name] = ([spent + each * step for step in steps], taught.dev)
 best = {name: max(taught.dev) for name, (_, taught) in done.items()}
 title = ", ".join(f"{name} {value:.2f}" for name, value in best.items())
@@ -251,7 +252,7 @@ plot.curves(lines, "passes through the body", "macro-F1, stories to choose by", 
 # %% tags=["figure"]
 def hits(system):
     """Which test stories are told right, ``[N]``."""
-    return scores_of(system, lab.test, rows_batch).argmax(-1) == truth
+    return predict_logits(system, lab.test, rows_batch).argmax(-1) == truth
 
 
 right = {name: hits(system) for name, (system, _) in done.items()}
@@ -425,12 +426,12 @@ for size in (1.0, 0.1, 0.01, 0.001):
 # %% tags=["figure", "nbval-check-output"]
 names = ["a copy", "long, agrees a little", "asks nothing", "the opposite"]
 dots, norms = torch.tensor([1.0, 10.0, 0.0, -1.0]), torch.tensor([1.0, 100.0, 0.0, 1.0])
-seen, ended = Agreement(torch.zeros(4), dots, norms, toward=1.0), {}
+seen, ended = GradientStats(torch.zeros(4), dots, norms, reference_norm=1.0), {}
 for rule in ("cosine", "exact"):
     meta = MetaWeights(4, rate=0.1, rule=rule)
     print(f"{rule:6} first direction", " ".join(f"{d:+.2f}" for d in meta.direction(seen)))
     for _ in range(20):
-        meta.follow(seen)
+        meta.step(seen)
     ended[rule] = meta.weights
 plot.bars(ended, names, "After twenty steps: length wins under the exact rule, direction under the cosine", "weight")
 
@@ -456,8 +457,9 @@ plot.bars(ended, names, "After twenty steps: length wins under the exact rule, d
 # >
 # > Write `ask_through(fit, fit_labels, ask, ask_labels, count, decay)`: `fit [F, D]` and `ask [A, D]` are the mean
 # > states of two batches of development texts, with labels `[F]` and `[A]` out of `count`. Return the mean
-# > cross-entropy of those who *ask*, through a head that those who *fit* have fitted. `fitted_head(features, labels,
-# > count, decay)` gives the best linear head, held still. A gradient must reach `ask`, and none may reach `fit`.
+# > cross-entropy of those who *ask*, through a head that those who *fit* have fitted. `fit_linear_head(features,
+# > labels, count, decay)` gives the best linear head, held still. A gradient must reach `ask`, and none may reach
+# > `fit`.
 #
 # *What if* the head went on learning from step to step, in place of being fitted anew? Whose texts would it know after
 # a while?
@@ -467,7 +469,7 @@ plot.bars(ended, names, "After twenty steps: length wins under the exact rule, d
 def ask_through(fit, fit_labels, ask, ask_labels, count, decay):
     """The loss of some texts through a head that others have fitted: ``[F, D]``, ``[A, D]`` to one number."""
     # SOLUTION
-    head = fitted_head(fit.detach(), fit_labels, count, decay)
+    head = fit_linear_head(fit.detach(), fit_labels, count, decay)
     return F.cross_entropy(head(ask), ask_labels)
     # END
 
@@ -554,11 +556,11 @@ for name in (USEFUL, NEUTRAL):
 # quarter: write down the order in which they end. And which of the two ways tells more test stories right?
 
 # %%
-crowd, wide = {}, Plan(CROWDED, 96, rate=16e-3, seed=SEED)
+crowd, wide = {}, TrainingConfig(CROWDED, 96, learning_rate=16e-3, seed=SEED)
 for name in ("mt", "meta"):
-    system, taught = teach(lab, CROWD[name], wide)
+    system, taught = train_arm(lab, CROWD[name], wide)
     crowd[name] = taught
-    print(f"{CROWD[name].label:26} test macro-F1 {found_by(lab, system)['macro_f1']:.2f}", end="   ")
+    print(f"{CROWD[name].label:26} test macro-F1 {evaluate(lab, system)['macro_f1']:.2f}", end="   ")
     print(f"{len(taught.losses)} steps of {1000 * taught.step_seconds:.0f} ms")
 print(f"a META step takes {crowd['meta'].step_seconds / crowd['mt'].step_seconds:.1f} MT steps")
 for i, name in enumerate((END, *ALL)):
@@ -615,7 +617,7 @@ def show(table):
 
 
 recorded = read_endtask(data_dir().parent)
-show(asked_rows(recorded))
+show(goal_rows(recorded))
 show(story_rows(recorded))
 show(weight_rows(recorded))
 

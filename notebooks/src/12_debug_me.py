@@ -404,7 +404,7 @@ panel = torch.tensor([[float(verdicts[name][run]) for name in verdicts] for run 
 for run in RUNS:
     print(f"{run:8} trips: {', '.join(name for name in verdicts if verdicts[name][run]) or 'nothing'}")
 title = "The healthy run trips nothing, and each bug leaves a pattern of its own"
-plot.heat(panel, RUNS, list(verdicts), title, "instrument", "run", unit="1 where it trips")
+plot.heatmap(panel, RUNS, list(verdicts), title, "instrument", "run", unit="1 where it trips")
 
 # %% [markdown]
 # Five different rows: the panel does not just say that something is wrong, it says **what**. It does so because it

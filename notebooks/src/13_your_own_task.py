@@ -38,9 +38,9 @@ from auxlib.data.tasks import label_names, load_task
 from auxlib.features import read_preamble, read_texts
 from auxlib.frozen import fingerprint, load_expert
 from auxlib.metrics import wilson
-from auxlib.recipes import SAMPLING, Recipe, material
-from auxlib.sparse_logits import Parts, dense_logits, token_nll
-from auxlib.tartan.meta_weights import fitted_head
+from auxlib.recipes import SAMPLING, Recipe, prepare_data
+from auxlib.sparse_logits import SparseLogits, dense_logits, token_nll
+from auxlib.tartan.meta_weights import fit_linear_head
 from course.exercises import check, use
 
 print(f"profile: {PROFILE}")
@@ -203,7 +203,7 @@ elsewhere = concatenate_datasets([
 ])  # fmt: skip
 states = features(elsewhere["text"])
 middle, spread = states.mean(0), states.std(0)
-head = fitted_head((states - middle) / spread, torch.tensor(elsewhere["label"][:]), count=2, decay=0.3)
+head = fit_linear_head((states - middle) / spread, torch.tensor(elsewhere["label"][:]), count=2, decay=0.3)
 
 
 # %%
@@ -305,7 +305,7 @@ expert, start = load_expert(), perf_counter()
 tested = corpus["test"].select(range(min(HELD_OUT, len(corpus["test"]))))
 parts = {"train": corpus["train"], "dev": tested}  # `material` wants to call it dev; nothing is chosen by it
 recipe = Recipe(corpus="vader-movie", preamble=PREAMBLE, support_at_least=3, seed=SEED)
-stuff = material(recipe, expert, progress=PROFILE != "quick", corpus=DatasetDict(parts))
+stuff = prepare_data(recipe, expert, progress=PROFILE != "quick", corpus=DatasetDict(parts))
 print(f"read in {perf_counter() - start:.0f} s")
 
 # %% tags=["nbval-check-output"]
@@ -349,7 +349,7 @@ class Feeling(nn.Module):
 
     def forward(self, sign):
         """``sign [N]``: +λ, −λ or 0 to a shift ``[N, D]`` of the support's logits."""
-        return Parts(self.style + sign.unsqueeze(-1) * self.feeling, W[support], support, in_unembedding=True)
+        return SparseLogits(self.style + sign.unsqueeze(-1) * self.feeling, W[support], support, in_unembedding=True)
 
 
 def nats(auxiliary, tokens, sign):
@@ -494,9 +494,9 @@ def write(sign, seed):
     cache = deepcopy(opening)
     cache.crop(-1)  # the preamble's last token is read by `generate` itself
     cache.batch_repeat_interleave(len(sign))
-    ids = torch.tensor([stuff.frame.preamble_ids], device=aux_logits.device).expand(len(sign), -1)
+    ids = torch.tensor([stuff.template.preamble_ids], device=aux_logits.device).expand(len(sign), -1)
     options = {**SAMPLING, "top_p": 1.0, "top_k": 50, "max_new_tokens": 18}
-    options |= {"eos_token_id": stuff.frame.end_id, "pad_token_id": expert.end_of_text_id}
+    options |= {"eos_token_id": stuff.template.end_id, "pad_token_id": expert.end_of_text_id}
     add = [lambda ids, scores: scores.float() + aux_logits]
     mask = torch.ones_like(ids)
     written = expert.model.generate(ids, attention_mask=mask, past_key_values=cache, logits_processor=add, **options)
@@ -505,7 +505,7 @@ def write(sign, seed):
 
 
 # %%
-opening, _ = read_preamble(expert, stuff.frame)
+opening, _ = read_preamble(expert, stuff.template)
 asked = torch.tensor([1.0, -1.0]).repeat(SAMPLES // 2)
 written, start = {}, perf_counter()
 for weight in DIAL:
@@ -563,11 +563,11 @@ difference_interval = use("13.3", difference_interval)
 @torch.inference_mode()
 def frozen_nats(sentences):
     """What the expert alone pays for each text after the preamble, in nats per token."""
-    encoded, found = [stuff.frame.encode(expert, text) for text in sentences], []
-    prefix = read_preamble(expert, stuff.frame)
+    encoded, found = [stuff.template.encode(expert, text) for text in sentences], []
+    prefix = read_preamble(expert, stuff.template)
     for start in range(0, len(encoded), 64):
         some = encoded[start : start + 64]
-        for states, ids in zip(read_texts(expert, prefix, some, stuff.frame), some, strict=True):
+        for states, ids in zip(read_texts(expert, prefix, some, stuff.template), some, strict=True):
             log_p = (states[: len(ids)].float().cpu() @ W.T).log_softmax(-1)
             found.append(-float(log_p[range(len(ids)), ids].mean()))
     return torch.tensor(found)
@@ -596,7 +596,7 @@ print(f"{line}                  +1.00       {frozen.mean():.2f}")
 # %% tags=["figure"]
 columns = {"seen by the judge": "seen", "corrected": "corrected", "frozen expert's nats": "nats"}
 series = {name: [row[key] for row in found.values()] for name, key in columns.items()}
-plot.dial(list(found), series, "More λ, more feeling; beyond some point the expert pays for it")
+plot.weight_sweep(list(found), series, "More λ, more feeling; beyond some point the expert pays for it")
 
 # %% [markdown]
 # Read your own table in this order. At λ = 0 the two shares are the same wish, two draws of the base rate, and the

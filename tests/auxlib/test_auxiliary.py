@@ -17,12 +17,12 @@ from auxlib.modeling import AuxiliaryTunedLM
 SMALL = {"width": 16, "heads": 2}
 CONFIGS = {
     "default": AuxiliaryConfig(**SMALL),
-    "as in the paper": AuxiliaryConfig.as_in_paper(**SMALL),
+    "as in the paper": AuxiliaryConfig.paper(**SMALL),
     "no progress": AuxiliaryConfig(**SMALL, progress=False),
     "no copy head": AuxiliaryConfig(**SMALL, copy_head=False),
     "no group head": AuxiliaryConfig(**SMALL, group_head=False),
-    "reads tokens": AuxiliaryConfig(**SMALL, reads="tokens"),
-    "writes logits": AuxiliaryConfig(**SMALL, writes="logits"),
+    "reads tokens": AuxiliaryConfig(**SMALL, input_mode="tokens"),
+    "writes logits": AuxiliaryConfig(**SMALL, output_mode="logits"),
     "one layer": AuxiliaryConfig(**SMALL, layers=1, max_position=3),
 }
 MakeTuned = Callable[..., AuxiliaryTunedLM]
@@ -140,10 +140,10 @@ def test_the_future_is_not_read(make_tuned: MakeTuned, inputs: dict[str, Tensor]
 
 
 def test_the_paper_form_takes_no_hints_and_options_override_it() -> None:
-    plain = AuxiliaryConfig.as_in_paper()
-    assert (plain.reads, plain.writes) == ("tokens", "logits")
+    plain = AuxiliaryConfig.paper()
+    assert (plain.input_mode, plain.output_mode) == ("tokens", "logits")
     assert {plain.progress, plain.copy_head, plain.group_head} == {False}
-    assert AuxiliaryConfig.as_in_paper(copy_head=True, layers=7) == AuxiliaryConfig(
+    assert AuxiliaryConfig.paper(copy_head=True, layers=7) == AuxiliaryConfig(
         **{**plain.as_dict(), "copy_head": True, "layers": 7}
     )
 

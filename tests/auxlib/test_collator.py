@@ -11,12 +11,12 @@ import pytest
 from datasets import Dataset, concatenate_datasets
 from torch import Tensor
 
-from auxlib.collator import IGNORED, FeatureCollator, FeatureRows
-from auxlib.features import Frame
+from auxlib.collator import IGNORE_INDEX, FeatureCollator, FeatureRows
+from auxlib.features import TextTemplate
 from auxlib.frozen import Expert
 from auxlib.keywords import NO_PIECE, encode_keyword
 
-COLUMNS = ("token_ids", "hidden", "rest", "log_z")
+COLUMNS = ("token_ids", "hidden", "log_mass_outside_support", "log_z")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def seeded(make_collator: Any) -> Callable[[int], FeatureCollator]:
 
 
 def test_a_batch_reads_one_token_behind_its_targets_and_pads_on_the_right(
-    make_collator: Any, features: Dataset, frame: Frame
+    make_collator: Any, features: Dataset, frame: TextTemplate
 ) -> None:
     rows = list(features.with_format("numpy"))
     batch = make_collator()(rows)
@@ -165,5 +165,5 @@ def test_a_batch_reads_one_token_behind_its_targets_and_pads_on_the_right(
         length = len(row["token_ids"])
         assert targets[:length].tolist() == row["token_ids"].tolist()
         assert read[:length].tolist() == [frame.preamble_ids[-1], *row["token_ids"][:-1].tolist()]
-        assert (targets[length:] == IGNORED).all()
+        assert (targets[length:] == IGNORE_INDEX).all()
         assert hidden[:length].flatten().tolist() == row["hidden"].tolist()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel
 from auxlib.errors import CheckpointError, ExpertMismatch, KeywordError, WeightError
-from auxlib.features import Frame
+from auxlib.features import TextTemplate
 from auxlib.frozen import Expert
 from auxlib.keywords import INSIDE, NO_TERM
 from auxlib.modeling import AuxiliaryTunedLM
@@ -64,7 +64,7 @@ def two(make_tuned: MakeTuned) -> AuxiliaryTunedLM:
 
 @pytest.fixture
 def together(make_tuned: MakeTuned) -> AuxiliaryTunedLM:
-    return make_tuned(together=True)
+    return make_tuned(joint_keywords=True)
 
 
 # --- one auxiliary, several keywords ---
@@ -117,8 +117,8 @@ def test_two_auxiliaries_add_up_and_the_second_leaves_the_first_alone(
     lm_logits, first = logits(two, inputs, weight=0.0), single(inputs, 0)
     assert torch.equal(logits(two, first), logits(alone, first))
     keyword = logits(alone, first) - lm_logits
-    style = logits(two, single(inputs, 1), speakers=("style",)) - lm_logits
-    near(logits(two, inputs, speakers=("keyword", "style")), lm_logits + keyword + style)
+    style = logits(two, single(inputs, 1), auxiliaries=("style",)) - lm_logits
+    near(logits(two, inputs, auxiliaries=("keyword", "style")), lm_logits + keyword + style)
     assert not torch.allclose(style, logits(alone, single(inputs, 1)) - lm_logits, atol=0.1)
 
 
@@ -130,7 +130,7 @@ def test_what_was_removed_is_silent_and_what_stays_is_as_before(
     assert torch.equal(write(two, inputs), write(alone, inputs))
     assert two.config.num_hidden_layers == alone.config.num_hidden_layers
     with pytest.raises(KeywordError, match="style"):
-        logits(two, inputs, speakers=("keyword", "style"))
+        logits(two, inputs, auxiliaries=("keyword", "style"))
     with pytest.raises(CheckpointError, match="has to stay"):
         two.remove("keyword")
 
@@ -145,7 +145,7 @@ def test_a_saved_auxiliary_is_added_from_its_folder(
     assert model.receipts["style"] == {"seed": 3}
     assert model.receipt == {}, "the first one's is its own"
     loaded = AuxiliaryTunedLM.from_pretrained(tmp_path / "style", model.expert_info)
-    here = logits(model, single(inputs, 0), speakers=("style",))
+    here = logits(model, single(inputs, 0), auxiliaries=("style",))
     assert torch.equal(here, logits(loaded, single(inputs, 0)))
     with pytest.raises(ExpertMismatch):
         make_tuned(beside=make_expert(seed=5)).add("style", tmp_path / "style")
@@ -154,7 +154,7 @@ def test_a_saved_auxiliary_is_added_from_its_folder(
         assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes()
     with pytest.raises(CheckpointError, match="cannot save"):
         model.save_pretrained(tmp_path / "none", name="tone")
-    bare = AuxiliaryTunedLM(model.expert_info, model.auxiliary, replace(model.frame, preamble_ids=(0,)))
+    bare = AuxiliaryTunedLM(model.expert_info, model.auxiliary, replace(model.template, preamble_ids=(0,)))
     with pytest.raises(ExpertMismatch, match="preamble"):
         bare.add("style", tmp_path / "style")
 
@@ -166,12 +166,12 @@ def test_a_name_that_cannot_be_one_is_refused(make_tuned: MakeTuned, name: str) 
         model.add(name, model.auxiliary)
 
 
-@pytest.mark.parametrize("speakers", [("keyword",), ("keyword", "nobody"), ("keyword",) * 3])
+@pytest.mark.parametrize("auxiliaries", [("keyword",), ("keyword", "nobody"), ("keyword",) * 3])
 def test_speakers_that_do_not_fit_are_refused(
-    tuned: AuxiliaryTunedLM, inputs: dict[str, Tensor], speakers: tuple[str, ...]
+    tuned: AuxiliaryTunedLM, inputs: dict[str, Tensor], auxiliaries: tuple[str, ...]
 ) -> None:
     with pytest.raises(KeywordError, match="one each"):
-        logits(tuned, inputs, speakers=speakers)
+        logits(tuned, inputs, auxiliaries=auxiliaries)
 
 
 @pytest.mark.parametrize("weight", [torch.ones(3, 3), torch.full((3, 2), torch.nan), torch.ones(2)])
@@ -235,7 +235,7 @@ def test_with_and_without_cache_the_same_is_written(
     request: pytest.FixtureRequest, kind: str, inputs: dict[str, Tensor], options: dict[str, Any]
 ) -> None:
     model = request.getfixturevalue(kind)
-    said = {"speakers": ("keyword", "style")} if kind == "two" else {}
+    said = {"auxiliaries": ("keyword", "style")} if kind == "two" else {}
     weight = WEIGHTS[:, 0] if kind == "together" else WEIGHTS
     options = {**options, **said, "weight": weight}
     assert torch.equal(write(model, inputs, **options), write(model, inputs, use_cache=False, **options))
@@ -246,7 +246,7 @@ def test_rows_in_a_padded_batch_are_the_rows_alone(
     request: pytest.FixtureRequest, kind: str, inputs: dict[str, Tensor]
 ) -> None:
     model = request.getfixturevalue(kind)
-    said = {"speakers": ("style", "keyword")} if kind == "two" else {}
+    said = {"auxiliaries": ("style", "keyword")} if kind == "two" else {}
     written = write(model, inputs, **said)
     for i, (words, start) in enumerate(zip(WORDS, STARTS, strict=True)):
         assert torch.equal(written[i : i + 1], write(model, model.inputs_for([words], [start]), **said))
@@ -256,8 +256,8 @@ def test_rows_in_a_padded_batch_are_the_rows_alone(
 def test_a_preamble_read_before_for_all_terms_changes_nothing(request: pytest.FixtureRequest, kind: str) -> None:
     model = request.getfixturevalue(kind)
     inputs = model.inputs_for(WORDS, ["The dog"] * 3)
-    said = {"speakers": ("keyword", "style")} if kind == "two" else {}
-    read = model.read_preamble(3, 2, said.get("speakers"))
+    said = {"auxiliaries": ("keyword", "style")} if kind == "two" else {}
+    read = model.read_preamble(3, 2, said.get("auxiliaries"))
     assert torch.equal(write(model, inputs, **said), write(model, inputs, past_key_values=read, **said))
 
 
@@ -276,7 +276,7 @@ def test_a_preamble_read_for_another_number_of_terms_is_refused(
 def test_a_schedule_multiplies_the_weight_along_the_text(tuned: AuxiliaryTunedLM) -> None:
     inputs = tuned.inputs_for(["lantern"], ["The narrow street led"])
     plain, lm_logits = logits(tuned, inputs), logits(tuned, inputs, weight=0.0)
-    opening = len(tuned.frame.preamble_ids) - 1  # where the text's first token is said
+    opening = len(tuned.template.preamble_ids) - 1  # where the text's first token is said
     found = logits(tuned, inputs, schedule=[0.0, 1.0, 2.0])
     assert torch.equal(found[:, opening], lm_logits[:, opening])
     near(found[:, opening + 1], plain[:, opening + 1])
@@ -306,6 +306,6 @@ def test_an_auxiliary_of_its_own_kind_is_kept_with_its_flag(together: AuxiliaryT
     assert (
         loaded.auxiliary.config
         == together.auxiliary.config
-        == AuxiliaryConfig(width=16, heads=2, together=True, zero_init=False)
+        == AuxiliaryConfig(width=16, heads=2, joint_keywords=True, zero_init=False)
     )
-    assert isinstance(loaded.frame, Frame)
+    assert isinstance(loaded.template, TextTemplate)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from auxlib.constraints import Guarantee
+from auxlib.constraints import KeywordConstraint
 from auxlib.errors import KeywordError
-from auxlib.keywords import State, contains_keyword, keyword_batch, read_progress
+from auxlib.keywords import KeywordState, contains_keyword, keyword_batch, keyword_progress
 from auxlib.modeling import AuxiliaryTunedLM
 
 MakeTuned = Callable[..., AuxiliaryTunedLM]
@@ -33,10 +33,10 @@ def words_of(row: Any) -> list[str]:
 def write(model: AuxiliaryTunedLM, inputs: dict[str, Tensor], length: int = LENGTH, **options: Any) -> list[list[int]]:
     """New tokens of every text, up to its end."""
     torch.manual_seed(0)
-    guarantee = Guarantee.beside(model, inputs, length)
+    guarantee = KeywordConstraint.beside(model, inputs, length)
     ids = model.generate(**inputs, max_new_tokens=length, logits_processor=[guarantee], **options)
     texts = ids[:, inputs["input_ids"].shape[1] :].tolist()
-    ends = {model.frame.end_id, model.config.pad_token_id}
+    ends = {model.template.end_id, model.config.pad_token_id}
     return [text[: next((i for i, token in enumerate(text) if token in ends), len(text))] for text in texts]
 
 
@@ -55,28 +55,30 @@ def test_every_text_holds_all_of_its_words(tuned: AuxiliaryTunedLM, options: dic
 
 def test_a_text_that_was_begun_may_hold_the_word_already(tuned: AuxiliaryTunedLM) -> None:
     inputs = tuned.inputs_for(["dog", "dog"], ["The dog barked", "The"])
-    guarantee = Guarantee.beside(tuned, inputs, LENGTH)
+    guarantee = KeywordConstraint.beside(tuned, inputs, LENGTH)
     scores = torch.randn(2, tuned.config.vocab_size)
     changed = guarantee(inputs["input_ids"], scores)
     assert torch.equal(changed[0], scores[0]), "what is there needs no help"
-    assert torch.isneginf(changed[1, tuned.frame.end_id])
+    assert torch.isneginf(changed[1, tuned.template.end_id])
 
 
 def test_nothing_is_changed_in_place_nor_for_rows_that_ask_for_nothing(tuned: AuxiliaryTunedLM) -> None:
     inputs = tuned.inputs_for([None, "dog"], ["The", "The"])
     scores = torch.randn(2, tuned.config.vocab_size)
     kept = scores.clone()
-    changed = Guarantee.beside(tuned, inputs, LENGTH)(inputs["input_ids"], scores)
+    changed = KeywordConstraint.beside(tuned, inputs, LENGTH)(inputs["input_ids"], scores)
     assert torch.equal(scores, kept)
     assert torch.equal(changed[0], kept[0])
 
 
 def test_a_word_that_is_complete_cannot_grow(tuned: AuxiliaryTunedLM) -> None:
     inputs = tuned.inputs_for(["dog"], ["The dog"])
-    changed = Guarantee.beside(tuned, inputs, LENGTH)(inputs["input_ids"], torch.zeros(1, tuned.config.vocab_size))
-    ends = torch.tensor([tuned.frame.end_id, tuned.expert_info.end_of_text_id])
-    assert torch.equal(torch.isneginf(changed[0]), tuned.spoilers.index_fill(0, ends, False))
-    assert not bool(tuned.continues[tuned.frame.end_id]), "and its text may end"
+    changed = KeywordConstraint.beside(tuned, inputs, LENGTH)(
+        inputs["input_ids"], torch.zeros(1, tuned.config.vocab_size)
+    )
+    ends = torch.tensor([tuned.template.end_id, tuned.expert_info.end_of_text_id])
+    assert torch.equal(torch.isneginf(changed[0]), tuned.boundary_unsafe_mask.index_fill(0, ends, False))
+    assert not bool(tuned.continuation_mask[tuned.template.end_id]), "and its text may end"
 
 
 def test_at_the_last_moment_the_next_piece_is_all_that_can_be_said(tuned: AuxiliaryTunedLM) -> None:
@@ -84,7 +86,7 @@ def test_at_the_last_moment_the_next_piece_is_all_that_can_be_said(tuned: Auxili
     ids = inputs["input_ids"]
     pieces = keyword_batch(tuned.expert_info.tokenizer, ["harbour"])[0, 0]
     pieces = pieces[pieces >= 0]
-    guarantee = Guarantee.beside(tuned, inputs, len(pieces) + 3, spare=3)
+    guarantee = KeywordConstraint.beside(tuned, inputs, len(pieces) + 3, spare=3)
     for piece in pieces:
         changed = guarantee(ids, torch.randn(1, tuned.config.vocab_size))
         assert torch.isfinite(changed).nonzero()[:, 1].tolist() == [int(piece)]
@@ -95,7 +97,7 @@ def test_the_best_place_after_a_look_around_is_taken(tuned: AuxiliaryTunedLM) ->
     """Fits of 3, 5, 4 are looked at; of 2, 6, 9 the second is the first that is better than all before."""
     inputs = tuned.inputs_for(["street"], ["The"])
     (piece,) = (int(p) for p in inputs["keyword_ids"][0, 0] if p >= 0)
-    guarantee = Guarantee.beside(tuned, inputs, length=1 + 9, spare=0)
+    guarantee = KeywordConstraint.beside(tuned, inputs, length=1 + 9, spare=0)
     ids, filler = inputs["input_ids"], tuned.expert_info.tokenizer(" the")["input_ids"][0]
     taken = []
     for fit in (3.0, 5.0, 4.0, 2.0, 6.0):
@@ -109,7 +111,7 @@ def test_the_best_place_after_a_look_around_is_taken(tuned: AuxiliaryTunedLM) ->
 def test_words_that_cannot_fit_are_refused(tuned: AuxiliaryTunedLM) -> None:
     inputs = tuned.inputs_for([("harbour", "zebra")])
     with pytest.raises(KeywordError, match="may be written"):
-        Guarantee.beside(tuned, inputs, 3)
+        KeywordConstraint.beside(tuned, inputs, 3)
 
 
 def test_the_tightest_room_is_enough(tuned: AuxiliaryTunedLM) -> None:
@@ -129,9 +131,9 @@ def test_it_stands_beside_any_model(tuned: AuxiliaryTunedLM) -> None:
     keyword_ids = keyword_batch(expert.tokenizer, ["coat"])
     closing = torch.tensor([expert.end_of_text_id])
     start = torch.tensor([prompt.shape[1]])
-    guarantee = Guarantee(keyword_ids, tuned.continues, closing, start, prompt.shape[1], 12)
+    guarantee = KeywordConstraint(keyword_ids, tuned.continuation_mask, closing, start, prompt.shape[1], 12)
     torch.manual_seed(0)
     ids = expert.model.generate(prompt, max_new_tokens=12, do_sample=True, logits_processor=[guarantee])
     position = torch.arange(ids.shape[1])[None] - prompt.shape[1] + 1
-    state = read_progress(ids, position, keyword_ids, tuned.continues).state[0, -1]
-    assert int(state) in (State.WRITTEN, State.DONE)
+    state = keyword_progress(ids, position, keyword_ids, tuned.continuation_mask).state[0, -1]
+    assert int(state) in (KeywordState.COMPLETE, KeywordState.DONE)

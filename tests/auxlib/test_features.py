@@ -15,9 +15,9 @@ from datasets import Dataset
 from torch import Tensor
 
 from auxlib.errors import CorpusError
-from auxlib.features import Frame, cache_features, choose_support, token_groups
+from auxlib.features import TextTemplate, cache_features, choose_support, token_groups
 from auxlib.frozen import Expert
-from auxlib.keywords import word_continues
+from auxlib.keywords import continuation_mask
 from auxlib.modeling import AuxiliaryTunedLM
 from auxlib.training import FeatureCollator, FeatureLoss
 from tests.conftest import PREAMBLE, SENTENCES
@@ -34,7 +34,7 @@ def corpus() -> Dataset:
 
 
 def features(
-    expert: Expert, corpus: Dataset, frame: Frame, support: Tensor | None = SUPPORT, **options: Any
+    expert: Expert, corpus: Dataset, frame: TextTemplate, support: Tensor | None = SUPPORT, **options: Any
 ) -> Dataset:
     return cache_features(expert, corpus, frame, support, **{"dtype": torch.float32, "progress": False, **options})
 
@@ -44,13 +44,13 @@ def states(row: dict[str, Any]) -> Tensor:
 
 
 @torch.no_grad()
-def live_states(expert: Expert, frame: Frame, token_ids: list[int]) -> Tensor:
+def live_states(expert: Expert, frame: TextTemplate, token_ids: list[int]) -> Tensor:
     """One text, read from its first token on by the model as it is."""
     ids = torch.tensor([[*frame.preamble_ids, *token_ids]])
     return expert.model.base_model(ids).last_hidden_state[0, len(frame.preamble_ids) - 1 : -1]
 
 
-def test_cached_states_are_the_live_ones(expert: Expert, frame: Frame, corpus: Dataset) -> None:
+def test_cached_states_are_the_live_ones(expert: Expert, frame: TextTemplate, corpus: Dataset) -> None:
     cached = features(expert, corpus, frame)
     assert sorted(cached["text"]) == sorted(corpus["text"])
     for row in cached:
@@ -58,7 +58,9 @@ def test_cached_states_are_the_live_ones(expert: Expert, frame: Frame, corpus: D
         torch.testing.assert_close(states(row), live_states(expert, frame, row["token_ids"]), atol=1e-5, rtol=1e-5)
 
 
-def test_texts_are_sorted_by_length_and_keep_their_keywords(expert: Expert, frame: Frame, corpus: Dataset) -> None:
+def test_texts_are_sorted_by_length_and_keep_their_keywords(
+    expert: Expert, frame: TextTemplate, corpus: Dataset
+) -> None:
     cached = features(expert, corpus, frame)
     lengths = [len(ids) for ids in cached["token_ids"]]
     assert lengths == sorted(lengths)
@@ -69,18 +71,18 @@ def test_texts_are_sorted_by_length_and_keep_their_keywords(expert: Expert, fram
 
 
 @pytest.mark.parametrize("support", [SUPPORT, None, torch.tensor([7])], ids=["half", "all", "one"])
-def test_normalisers_are_exact(expert: Expert, frame: Frame, corpus: Dataset, support: Tensor | None) -> None:
+def test_normalisers_are_exact(expert: Expert, frame: TextTemplate, corpus: Dataset, support: Tensor | None) -> None:
     outside = torch.ones(expert.unembedding.shape[0], dtype=torch.bool)
     outside[slice(None) if support is None else support] = False
     for row in features(expert, corpus, frame, support):
         lm_logits = live_states(expert, frame, row["token_ids"]).double() @ expert.unembedding.double().T
-        rest, log_z = torch.tensor(row["rest"]).double(), torch.tensor(row["log_z"]).double()
+        rest, log_z = torch.tensor(row["log_mass_outside_support"]).double(), torch.tensor(row["log_z"]).double()
         torch.testing.assert_close(log_z, lm_logits.logsumexp(-1), atol=1e-5, rtol=1e-6)
         torch.testing.assert_close(rest, lm_logits[:, outside].logsumexp(-1), atol=1e-5, rtol=1e-6)
 
 
 def test_the_batch_a_text_is_read_in_does_not_change_it(
-    expert: Expert, frame: Frame, corpus: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    expert: Expert, frame: TextTemplate, corpus: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = features(expert, corpus, frame, batch_tokens=10_000)
     monkeypatch.setenv("AUXLIB_CACHE", str(tmp_path / "other"))
@@ -88,21 +90,26 @@ def test_the_batch_a_text_is_read_in_does_not_change_it(
     assert together["text"] == alone["text"]
     for one, other in zip(together, alone, strict=True):
         torch.testing.assert_close(states(one), states(other), atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(torch.tensor(one["rest"]), torch.tensor(other["rest"]), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            torch.tensor(one["log_mass_outside_support"]),
+            torch.tensor(other["log_mass_outside_support"]),
+            atol=1e-5,
+            rtol=1e-5,
+        )
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float16, 1e-3)])
 @pytest.mark.parametrize("form", ["default", "paper"])
 def test_the_loss_on_cached_features_is_the_live_loss(
-    make_tuned: Callable[..., AuxiliaryTunedLM], expert: Expert, frame: Frame, corpus: Dataset,
+    make_tuned: Callable[..., AuxiliaryTunedLM], expert: Expert, frame: TextTemplate, corpus: Dataset,
     dtype: torch.dtype, tolerance: float, form: str,
 ) -> None:  # fmt: skip
     from auxlib.auxiliary import AuxiliaryConfig
 
-    config = AuxiliaryConfig.as_in_paper(width=16, heads=2, zero_init=False) if form == "paper" else None
+    config = AuxiliaryConfig.paper(width=16, heads=2, zero_init=False) if form == "paper" else None
     model = make_tuned(config)
-    loss = FeatureLoss(model.auxiliary, word_continues(expert.tokenizer, expert.unembedding.shape[0]))
-    collator = FeatureCollator(expert.tokenizer, frame.preamble_ids[-1], drop=0.0)
+    loss = FeatureLoss(model.auxiliary, continuation_mask(expert.tokenizer, expert.unembedding.shape[0]))
+    collator = FeatureCollator(expert.tokenizer, frame.preamble_ids[-1], condition_dropout=0.0)
     rows = features(expert, corpus, frame, model.auxiliary.support, dtype=dtype).with_format("numpy")
     with torch.no_grad():
         together = loss(**collator(list(rows)))["nll"]
@@ -121,7 +128,7 @@ def folders(cache: Path) -> set[str]:
 
 
 def test_a_second_call_computes_nothing(
-    expert: Expert, frame: Frame, corpus: Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch
+    expert: Expert, frame: TextTemplate, corpus: Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = features(expert, corpus, frame)
 
@@ -134,15 +141,15 @@ def test_a_second_call_computes_nothing(
 
 
 def test_whatever_the_numbers_depend_on_makes_another_cache(
-    expert: Expert, make_expert: Callable[..., Expert], frame: Frame, corpus: Dataset, cache: Path
+    expert: Expert, make_expert: Callable[..., Expert], frame: TextTemplate, corpus: Dataset, cache: Path
 ) -> None:
     features(expert, corpus, frame)
     changes = [
         lambda: features(expert, corpus.select(range(3)), frame),
         lambda: features(expert, corpus.map(lambda row: {"text": row["text"].replace("dog", "cat")}), frame),
         lambda: features(expert, corpus.map(lambda row: {"keywords": ["the"]}), frame),
-        lambda: features(expert, corpus, Frame.of(expert, PREAMBLE.replace("dog", "cat"))),
-        lambda: features(expert, corpus, Frame(frame.preamble_ids, 0)),
+        lambda: features(expert, corpus, TextTemplate.of(expert, PREAMBLE.replace("dog", "cat"))),
+        lambda: features(expert, corpus, TextTemplate(frame.preamble_ids, 0)),
         lambda: features(expert, corpus, frame, SUPPORT[1:]),
         lambda: features(expert, corpus, frame, None),
         lambda: features(expert, corpus, frame, dtype=torch.float16),
@@ -155,7 +162,7 @@ def test_whatever_the_numbers_depend_on_makes_another_cache(
 
 
 def test_a_writer_that_fails_leaves_nothing_and_the_next_one_succeeds(
-    expert: Expert, frame: Frame, corpus: Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch
+    expert: Expert, frame: TextTemplate, corpus: Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, calls = expert.model.base_model.forward, []
 
@@ -182,13 +189,14 @@ from datasets import Dataset
 from auxlib import features
 
 expert = SimpleNamespace(fingerprint="f", model=SimpleNamespace(dtype=torch.float32), unembedding=torch.zeros(5, 2))
-row = {"text": "a b", "keywords": ["b"], "token_ids": [1], "hidden": [0.0, 0.0], "rest": [0.0], "log_z": [0.0]}
+row = {"text": "a b", "keywords": ["b"], "token_ids": [1], "hidden": [0.0, 0.0]}
+row |= {"log_mass_outside_support": [0.0], "log_z": [0.0]}
 features._feature_rows = lambda *options: iter([row])
-features.Frame.encode = lambda *options: [1]
+features.TextTemplate.encode = lambda *options: [1]
 if "killed" in sys.argv:
     Dataset.save_to_disk = lambda *options: os.kill(os.getpid(), signal.SIGKILL)
 corpus = Dataset.from_list([{"text": "a b", "keywords": ["b"]}])
-print(len(features.cache_features(expert, corpus, features.Frame((0,), 1))))
+print(len(features.cache_features(expert, corpus, features.TextTemplate((0,), 1))))
 """
 
 
@@ -203,14 +211,18 @@ def test_a_killed_writer_leaves_no_folder_that_looks_whole(cache: Path) -> None:
     assert len(folders(cache)) == 1, "the killed one's leavings are swept away"
 
 
-def test_a_corpus_without_text_is_refused(expert: Expert, frame: Frame, corpus: Dataset, cache: Path) -> None:
+def test_a_corpus_without_text_is_refused(expert: Expert, frame: TextTemplate, corpus: Dataset, cache: Path) -> None:
     with pytest.raises(CorpusError, match="no text"):
         features(expert, corpus.select([]), frame)
     assert not folders(cache)
 
 
 def test_a_frame_ends_texts_as_its_preamble_does(expert: Expert) -> None:
-    framed, bare, open_ = Frame.of(expert, PREAMBLE), Frame.of(expert, ""), Frame.of(expert, "No line break")
+    framed, bare, open_ = (
+        TextTemplate.of(expert, PREAMBLE),
+        TextTemplate.of(expert, ""),
+        TextTemplate.of(expert, "No line break"),
+    )
     newline = expert.tokenizer("\n")["input_ids"]
     assert [framed.end_id] == newline
     assert framed.preamble_ids[0] == bare.end_id == open_.end_id == expert.end_of_text_id

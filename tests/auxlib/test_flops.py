@@ -9,43 +9,43 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from auxlib.flops import ComputeLedger, break_even, counted_by_torch, counting, keeping
+from auxlib.flops import ComputeLedger, break_even, count_flops, counted_by_torch, saved_activation_bytes
 from auxlib.frozen import Expert, freeze
 from auxlib.worlds.grammar import FULL_STOP
 from auxlib.worlds.story_lm import new_story_lm
-from experiments.baselines.beside import AuxiliaryTuned, Beside
+from experiments.baselines.beside import AuxiliaryTuned, FrozenExpertSystem
 from experiments.baselines.prefix import Prefixed, from_scratch
-from experiments.baselines.reading import Reading, System, write
+from experiments.baselines.reading import DecodingContext, System, write
 from experiments.baselines.story_auxiliary import StoryAuxiliary
 from experiments.claim.plan import SYSTEMS
-from experiments.claim.setup import Bench, Size, lessons, the_world
+from experiments.claim.setup import TrialSetup, TrialSize, load_world, training_batches
 
 LEARNERS = [name for name, spec in SYSTEMS.items() if spec.learns]
 FLOAT, BATCH = 4, 8
 
 
 @pytest.fixture(scope="module")
-def bench_of() -> Callable[[str], Bench]:
+def bench_of() -> Callable[[str], TrialSetup]:
     """The tiny bench on which a system stands; one for each expert."""
-    made: dict[str, Bench] = {}
+    made: dict[str, TrialSetup] = {}
 
-    def find(name: str) -> Bench:
+    def find(name: str) -> TrialSetup:
         expert = SYSTEMS[name].expert
         if expert not in made:
-            made[expert] = Bench(Size(train=64, epochs=1, dev=8, test=8), 0, expert)
+            made[expert] = TrialSetup(TrialSize(train=64, epochs=1, dev=8, test=8), 0, expert)
         return made[expert]
 
     return find
 
 
-def build(name: str, bench: Bench) -> System:
+def build(name: str, bench: TrialSetup) -> System:
     spec = SYSTEMS[name]
     first = SYSTEMS[spec.like or name].settings[0]
     return spec.build(bench, **{key: value for key, value in first.items() if key not in ("rate", "batch")})
 
 
-def step_of(name: str, system: System, bench: Bench) -> Callable[[], Tensor]:
-    reading, token_ids = next(lessons(bench, 1, BATCH, SYSTEMS[name].cached))
+def step_of(name: str, system: System, bench: TrialSetup) -> Callable[[], Tensor]:
+    reading, token_ids = next(training_batches(bench, 1, BATCH, SYSTEMS[name].cached))
     return lambda: system.loss(reading, token_ids)
 
 
@@ -53,7 +53,7 @@ def step_of(name: str, system: System, bench: Bench) -> Callable[[], Tensor]:
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_the_rule_and_torchs_counter_agree_on_a_training_step(name: str, bench_of: Callable[[str], Bench]) -> None:
+def test_the_rule_and_torchs_counter_agree_on_a_training_step(name: str, bench_of: Callable[[str], TrialSetup]) -> None:
     bench = bench_of(name)
     system = build(name, bench)
     step = step_of(name, system, bench)
@@ -62,20 +62,22 @@ def test_the_rule_and_torchs_counter_agree_on_a_training_step(name: str, bench_o
 
 
 @pytest.mark.parametrize("name", ["scratch", "lora_4", "prompt_tuned", "pair", "auxiliary", "forced"])
-def test_the_rule_and_torchs_counter_agree_on_writing_with_a_cache(name: str, bench_of: Callable[[str], Bench]) -> None:
+def test_the_rule_and_torchs_counter_agree_on_writing_with_a_cache(
+    name: str, bench_of: Callable[[str], TrialSetup]
+) -> None:
     bench = bench_of(name)
     system, keyword_ids = build(name, bench).eval(), bench.dev[1][:3]
 
     def work() -> None:
         write(system, keyword_ids, bench.world.ids[FULL_STOP], torch.Generator().manual_seed(0))
 
-    with counting(system) as tally:
+    with count_flops(system) as tally:
         work()
     assert tally.flops == counted_by_torch(work) > 0
 
 
 def test_reading_one_sentence_for_the_cache_is_what_the_uncached_step_costs_more(
-    bench_of: Callable[[str], Bench],
+    bench_of: Callable[[str], TrialSetup],
 ) -> None:
     bench = bench_of("auxiliary")
     cached, anew = (
@@ -111,7 +113,7 @@ def test_a_linear_layer_costs_two_operations_a_weight_and_row_for_each_of_its_pa
         if output.requires_grad:
             output.square().sum().backward()
 
-    with counting(layer) as tally:
+    with count_flops(layer) as tally:
         work()
     assert tally.flops == times * (5 * 7) * (3 * 4) == counted_by_torch(work)
 
@@ -120,12 +122,12 @@ def test_rows_count_in_whatever_shape_they_come_and_nobody_counts_after_the_bloc
     layer, rows = nn.Linear(5, 7, bias=False), torch.randn(12, 5)
     found = []
     for inputs in (rows, rows.reshape(3, 4, 5), rows.reshape(2, 3, 2, 5)):
-        with counting(layer) as tally:
+        with count_flops(layer) as tally:
             layer(inputs)
         layer(inputs)
         found.append(tally.flops)
     assert found == [4 * 35 * 12] * 3
-    with counting(layer) as tally:
+    with count_flops(layer) as tally:
         layer(rows)
         layer(rows)
     assert tally.flops == 2 * found[0]
@@ -133,7 +135,7 @@ def test_rows_count_in_whatever_shape_they_come_and_nobody_counts_after_the_bloc
 
 def test_hooks_are_gone_even_when_the_work_fails() -> None:
     layer = nn.Linear(5, 7)
-    with pytest.raises(RuntimeError), counting(layer):
+    with pytest.raises(RuntimeError), count_flops(layer):
         layer(torch.randn(2, 6))
     assert not layer._forward_hooks
 
@@ -145,17 +147,17 @@ def linear_weights(module: nn.Module) -> int:
 @pytest.mark.parametrize(("width", "layers"), [(16, 1), (32, 3)])
 def test_attention_costs_scores_and_sums_against_every_place_that_is_kept(width: int, layers: int) -> None:
     B, T = 2, 5
-    lm = new_story_lm(the_world(), width, layers)
+    lm = new_story_lm(load_world(), width, layers)
     token_ids = torch.ones(B, T, dtype=torch.long)
-    with torch.no_grad(), counting(lm) as first:
+    with torch.no_grad(), count_flops(lm) as first:
         cache = lm(token_ids, use_cache=True).past_key_values
-    with torch.no_grad(), counting(lm) as second:
+    with torch.no_grad(), count_flops(lm) as second:
         lm(token_ids[:, :1], past_key_values=cache, use_cache=True)
     assert first.flops == 2 * linear_weights(lm) * B * T + layers * 4 * B * T * T * width
     assert second.flops == 2 * linear_weights(lm) * B + layers * 4 * B * (T + 1) * width
 
 
-def test_from_scratch_costs_six_operations_a_weight_and_token(bench_of: Callable[[str], Bench]) -> None:
+def test_from_scratch_costs_six_operations_a_weight_and_token(bench_of: Callable[[str], TrialSetup]) -> None:
     bench = bench_of("scratch")
     system = from_scratch(bench.world, 96, 2, seed=0)
     ledger = ComputeLedger.of(system, step_of("scratch", system, bench), BATCH)
@@ -165,7 +167,7 @@ def test_from_scratch_costs_six_operations_a_weight_and_token(bench_of: Callable
     assert ledger.parameters == ledger.learning == sum(weight.numel() for weight in system.parameters())
 
 
-def test_lora_costs_about_four(bench_of: Callable[[str], Bench]) -> None:
+def test_lora_costs_about_four(bench_of: Callable[[str], TrialSetup]) -> None:
     bench = bench_of("lora_4")
     lora, scratch = (
         ComputeLedger.of(system, step_of(name, system, bench), BATCH).step_flops
@@ -197,7 +199,7 @@ def test_memory_is_weights_gradients_two_moments_and_what_is_kept() -> None:
     assert LEDGER.task_bytes == 4 * 20
 
 
-def test_a_matrix_that_two_share_is_in_memory_once(bench_of: Callable[[str], Bench]) -> None:
+def test_a_matrix_that_two_share_is_in_memory_once(bench_of: Callable[[str], TrialSetup]) -> None:
     bench = bench_of("auxiliary")
     system = build("auxiliary", bench)
     ledger = ComputeLedger.of(system, step_of("auxiliary", system, bench), BATCH)
@@ -214,7 +216,7 @@ def small_network() -> nn.Sequential:
 
 
 def kept_by(network: nn.Module, work: Callable[[], Tensor]) -> int:
-    with keeping(network) as kept:
+    with saved_activation_bytes(network) as kept:
         work()
     return sum(kept.values())
 
@@ -245,12 +247,12 @@ def test_weights_are_not_kept_but_what_belongs_to_nobody_is() -> None:
 
 
 def frozen(layers: int) -> Expert:
-    return Expert(freeze(new_story_lm(the_world(), 16, layers)), None, "", "")
+    return Expert(freeze(new_story_lm(load_world(), 16, layers)), None, "", "")
 
 
-def test_a_frozen_expert_keeps_nothing_however_deep(bench_of: Callable[[str], Bench]) -> None:
+def test_a_frozen_expert_keeps_nothing_however_deep(bench_of: Callable[[str], TrialSetup]) -> None:
     token_ids, keyword_ids = bench_of("auxiliary").dev
-    reading = Reading.before(token_ids, keyword_ids)
+    reading = DecodingContext.before(token_ids, keyword_ids)
 
     def kept(system: System) -> int:
         return ComputeLedger.of(system, lambda: system.loss(reading, token_ids), len(token_ids)).kept_bytes
@@ -260,9 +262,9 @@ def test_a_frozen_expert_keeps_nothing_however_deep(bench_of: Callable[[str], Be
 
     shallow, *deeper = (ours(frozen(layers)) for layers in (1, 2, 6))
     assert deeper == [shallow, shallow]
-    one, two, six = (kept(Prefixed(new_story_lm(the_world(), 16, layers))) for layers in (1, 2, 6))
+    one, two, six = (kept(Prefixed(new_story_lm(load_world(), 16, layers))) for layers in (1, 2, 6))
     assert 0 < two - one == pytest.approx((six - one) / 5), "a model that learns keeps as much again in every layer"
-    reader = Beside(Expert(new_story_lm(the_world(), 16, 6), None, "", ""))
+    reader = FrozenExpertSystem(Expert(new_story_lm(load_world(), 16, 6), None, "", ""))
     assert kept_by(reader, lambda: reader.states(reading)) == 0, (
         "it is read without gradients, whoever forgot to freeze"
     )

@@ -13,18 +13,18 @@ from auxlib.frozen import Expert
 from auxlib.keywords import (
     MAX_PIECES,
     NO_PIECE,
-    Progress,
-    State,
+    KeywordProgress,
+    KeywordState,
     check_keyword,
     choose_keyword,
     contains_keyword,
     contains_stem,
+    continuation_mask,
     encode_keyword,
     is_spelled_in,
     keyword_batch,
+    keyword_progress,
     pad_keywords,
-    read_progress,
-    word_continues,
 )
 
 LETTERS = 4  # tokens 0..3; token 3 is a letter that carries a word on
@@ -32,7 +32,7 @@ CONTINUES = torch.tensor([False, False, False, True])
 Spelling = tuple[Sequence[int], Sequence[int]]
 
 
-def slow_automaton(text: Sequence[int], spelling: Spelling) -> list[tuple[State, int, int]]:
+def slow_automaton(text: Sequence[int], spelling: Spelling) -> list[tuple[KeywordState, int, int]]:
     """State, next piece and pieces remaining before each token of a text and after its last."""
     inside, at_start = map(list, spelling)
     states, done = [], False
@@ -42,14 +42,14 @@ def slow_automaton(text: Sequence[int], spelling: Spelling) -> list[tuple[State,
         was_complete = written(previous, inside, at_start)
         done = done or (was_complete and not bool(CONTINUES[read[-1]]))
         if not inside:
-            states.append((State.NO_KEYWORD, NO_PIECE, 0))
+            states.append((KeywordState.NO_KEYWORD, NO_PIECE, 0))
         elif done:
-            states.append((State.DONE, NO_PIECE, 0))
+            states.append((KeywordState.DONE, NO_PIECE, 0))
         elif written(read, inside, at_start):
-            states.append((State.WRITTEN, NO_PIECE, 0))
+            states.append((KeywordState.COMPLETE, NO_PIECE, 0))
         else:
             form, count = longest_prefix(read, inside, at_start)
-            states.append((State.BEGUN if count else State.WANTED, form[count], len(form) - count))
+            states.append((KeywordState.PARTIAL if count else KeywordState.NOT_STARTED, form[count], len(form) - count))
     return states
 
 
@@ -71,7 +71,9 @@ def random_case(draw: random.Random) -> tuple[list[int], Spelling]:
     return text, (inside, at_start) if draw.random() < 0.9 else ((), ())
 
 
-def run(texts: Sequence[Sequence[int]], spellings: Sequence[Spelling], before: int = 1, pad: int = 0) -> list[Progress]:
+def run(
+    texts: Sequence[Sequence[int]], spellings: Sequence[Spelling], before: int = 1, pad: int = 0
+) -> list[KeywordProgress]:
     """The library's automaton; ``before`` tokens of preamble, ``pad`` of padding on the left, cut to each text."""
     width = pad + before + max(map(len, texts))
     ids = torch.zeros(len(texts), width, dtype=torch.long)
@@ -80,16 +82,17 @@ def run(texts: Sequence[Sequence[int]], spellings: Sequence[Spelling], before: i
         first = width - len(text)
         ids[row, first:] = torch.tensor(text, dtype=torch.long)
         position[row, first - before :] = torch.arange(1 - before, len(text) + 1)
-    whole = read_progress(ids, position, pad_keywords(spellings), CONTINUES)
+    whole = keyword_progress(ids, position, pad_keywords(spellings), CONTINUES)
     cuts = [slice(width - len(text) - 1, None) for text in texts]
     return [
-        Progress(whole.state[i, cut], whole.next_piece[i, cut], whole.remaining[i, cut]) for i, cut in enumerate(cuts)
+        KeywordProgress(whole.state[i, cut], whole.next_piece[i, cut], whole.remaining[i, cut])
+        for i, cut in enumerate(cuts)
     ]
 
 
-def as_rows(progress: Progress) -> list[tuple[State, int, int]]:
+def as_rows(progress: KeywordProgress) -> list[tuple[KeywordState, int, int]]:
     columns = (progress.state.tolist(), progress.next_piece.tolist(), progress.remaining.tolist())
-    return [(State(state), piece, left) for state, piece, left in zip(*columns, strict=True)]
+    return [(KeywordState(state), piece, left) for state, piece, left in zip(*columns, strict=True)]
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -126,17 +129,17 @@ def test_a_keyword_that_repeats_a_piece_falls_back_to_its_longest_prefix() -> No
 def test_a_letter_right_after_the_word_spoils_it_and_another_token_ends_it() -> None:
     spelling = ([0, 1], [2])
     assert [row[0] for row in as_rows(run([[0, 1, 3, 1]], [spelling])[0])][2:] == [
-        State.WRITTEN,
-        State.WANTED,
-        State.WANTED,
+        KeywordState.COMPLETE,
+        KeywordState.NOT_STARTED,
+        KeywordState.NOT_STARTED,
     ]
-    assert as_rows(run([[0, 1, 1, 1]], [spelling])[0])[3:] == [(State.DONE, NO_PIECE, 0)] * 2
+    assert as_rows(run([[0, 1, 1, 1]], [spelling])[0])[3:] == [(KeywordState.DONE, NO_PIECE, 0)] * 2
 
 
 def test_the_capitalised_spelling_counts_only_at_the_start() -> None:
     spelling = ([0, 1], [2, 1])
-    assert as_rows(run([[2, 1, 0]], [spelling])[0])[-1][0] == State.DONE
-    assert as_rows(run([[1, 2, 1, 0]], [spelling])[0])[-1][0] == State.BEGUN
+    assert as_rows(run([[2, 1, 0]], [spelling])[0])[-1][0] == KeywordState.DONE
+    assert as_rows(run([[1, 2, 1, 0]], [spelling])[0])[-1][0] == KeywordState.PARTIAL
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -145,7 +148,7 @@ def test_is_spelled_in_agrees_with_the_automaton(seed: int) -> None:
     for text, spelling in (random_case(draw) for _ in range(100)):
         if spelling[0]:
             states = [row[0] for row in as_rows(run([text], [spelling])[0])]
-            assert is_spelled_in(text, spelling) == (State.WRITTEN in states), (text, spelling)
+            assert is_spelled_in(text, spelling) == (KeywordState.COMPLETE in states), (text, spelling)
 
 
 @pytest.mark.parametrize(
@@ -182,14 +185,14 @@ def test_words_of_every_kind_are_read_back_from_their_pieces(expert: Expert, key
     inside, at_start = encode_keyword(expert.tokenizer, f"  {keyword} ")
     assert expert.tokenizer.decode(inside) == f" {keyword}"
     assert expert.tokenizer.decode(at_start) == keyword[0].upper() + keyword[1:]
-    continues = word_continues(expert.tokenizer, expert.unembedding.shape[0])
+    continues = continuation_mask(expert.tokenizer, expert.unembedding.shape[0])
     text = expert.tokenizer(f"We saw {keyword}.\n")["input_ids"]
     ids = torch.tensor([[0, *text]])
-    progress = read_progress(
+    progress = keyword_progress(
         ids, torch.arange(ids.shape[1])[None], keyword_batch(expert.tokenizer, [keyword]), continues
     )
-    assert progress.state[0, -1] == State.DONE
-    assert (progress.state[0, :-2] < State.DONE).all()
+    assert progress.state[0, -1] == KeywordState.DONE
+    assert (progress.state[0, :-2] < KeywordState.DONE).all()
 
 
 def test_a_batch_pads_and_a_row_without_a_keyword_is_all_padding(expert: Expert) -> None:
@@ -201,7 +204,7 @@ def test_a_batch_pads_and_a_row_without_a_keyword_is_all_padding(expert: Expert)
 
 
 def test_word_continues_marks_letters_and_digits_but_no_space_or_stop(expert: Expert) -> None:
-    flags = word_continues(expert.tokenizer, expert.unembedding.shape[0])
+    flags = continuation_mask(expert.tokenizer, expert.unembedding.shape[0])
     ids = expert.tokenizer.convert_tokens_to_ids
     assert flags[[ids("s"), ids("7"), ids("_")]].all()
     assert not flags[[ids("."), ids("Ġ"), ids("Ċ"), ids("Ġthe"), 0]].any()

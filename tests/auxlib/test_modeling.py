@@ -116,7 +116,7 @@ def test_one_weight_can_be_given_in_any_form(
 @pytest.mark.parametrize("options", DECODING.values(), ids=DECODING)
 @pytest.mark.parametrize("form", ["default", "paper"])
 def test_with_and_without_cache_the_same_is_written(make_tuned: MakeTuned, form: str, options: dict[str, Any]) -> None:
-    config = AuxiliaryConfig.as_in_paper(width=16, heads=2, zero_init=False) if form == "paper" else None
+    config = AuxiliaryConfig.paper(width=16, heads=2, zero_init=False) if form == "paper" else None
     model = make_tuned(config)
     inputs = model.inputs_for(WORDS, STARTS)
     weights = torch.tensor([1.0, 2.0, 0.5])
@@ -189,7 +189,7 @@ def test_logits_from_the_cache_are_those_of_the_whole_text(tuned: AuxiliaryTuned
 def test_a_preamble_that_was_read_before_changes_nothing(make_tuned: MakeTuned, decoding: str, bare: bool) -> None:
     model = make_tuned()
     if bare:
-        model = AuxiliaryTunedLM(model.expert_info, model.auxiliary, replace(model.frame, preamble_ids=(0,)))
+        model = AuxiliaryTunedLM(model.expert_info, model.auxiliary, replace(model.template, preamble_ids=(0,)))
     inputs = model.inputs_for(WORDS, ["The dog"] * len(WORDS))
     fresh = write(model, inputs, **DECODING[decoding])
     for _ in range(2):
@@ -229,7 +229,7 @@ def test_the_pipeline_takes_a_keyword(tuned: AuxiliaryTunedLM) -> None:
 
     tokenizer = tuned.expert_info.tokenizer
     inputs = tuned.inputs_for(["lantern"], ["The dog"])
-    prompt = tokenizer.decode(tuned.frame.preamble_ids) + "The dog"
+    prompt = tokenizer.decode(tuned.template.preamble_ids) + "The dog"
     pipe = pipeline("text-generation", model=tuned, tokenizer=tokenizer)
     options = {"max_new_tokens": 8, "do_sample": False}
     found = pipe(prompt, keyword_ids=inputs["keyword_ids"], weight=2.0, return_full_text=False, **options)
@@ -342,7 +342,7 @@ def saved(tuned: AuxiliaryTunedLM, tmp_path: Path) -> Path:
 def test_a_loaded_pair_is_the_saved_one_rounded_to_half_precision(
     make_tuned: MakeTuned, expert: Expert, tmp_path: Path, form: str
 ) -> None:
-    config = AuxiliaryConfig.as_in_paper(width=16, heads=2, zero_init=False) if form == "paper" else None
+    config = AuxiliaryConfig.paper(width=16, heads=2, zero_init=False) if form == "paper" else None
     model = make_tuned(config, whole=form == "whole", seed=3)
     model.receipt.update(seed=3, note="λ")
     model.save_pretrained(tmp_path)
@@ -353,7 +353,7 @@ def test_a_loaded_pair_is_the_saved_one_rounded_to_half_precision(
             weight.copy_(weight.to(torch.bfloat16))
     assert torch.equal(logits(loaded, inputs), logits(model, inputs))
     assert loaded.receipt == model.receipt
-    assert loaded.frame == model.frame
+    assert loaded.template == model.template
     assert not loaded.auxiliary.training
 
 
@@ -495,7 +495,7 @@ def test_a_save_that_fails_leaves_the_older_one_whole(
 def shipped(real_expert: Expert) -> AuxiliaryTunedLM:
     from auxlib.data.assets import data_dir
     from auxlib.recipes import SHIPPED
-    from auxlib.recipes import shipped as load
+    from auxlib.recipes import load_pretrained as load
 
     if not (data_dir() / "checkpoints" / SHIPPED).is_dir():
         pytest.skip(f"needs data/checkpoints/{SHIPPED}: python -m auxlib train")

@@ -13,7 +13,7 @@ import torch
 
 from auxlib import plot
 from course import sliders as dials
-from course.sliders import VIEW, Dials
+from course.sliders import VIEW, Sliders
 
 GRID = torch.linspace(0, 3, 13)
 
@@ -28,10 +28,14 @@ def draw(name: str, bump: float = 0.0) -> plot.Picture:
         "curves": lambda: plot.curves(lines, "step", "loss (nats)", "Loss falls", levels={"entropy": 0.5}),
         "log": lambda: plot.curves({"p": (GRID + 1, y)}, "FLOPs", "loss (nats)", "Loss falls", log_x=True),
         "log-log": lambda: plot.curves({"p": (GRID + 1, y + 1)}, "FLOPs", "GFLOP/s", "A roof", log_x=True, log_y=True),
-        "dial": lambda: plot.dial(GRID, {"accuracy": y, "drift (nats)": GRID**2}, "Accuracy saturates"),
-        "heat": lambda: plot.heat(torch.stack([y, y]), ["u", "v"], [f"{x:.2f}" for x in GRID], "Rows agree", "x", "y"),
+        "dial": lambda: plot.weight_sweep(GRID, {"accuracy": y, "drift (nats)": GRID**2}, "Accuracy saturates"),
+        "heat": lambda: plot.heatmap(
+            torch.stack([y, y]), ["u", "v"], [f"{x:.2f}" for x in GRID], "Rows agree", "x", "y"
+        ),
         "histogram": lambda: plot.histogram(y, "score (nats)", "Scores pile up"),
-        "sheet": lambda: plot.sheet([[{"p": y[-3:] / 3}] * 3] * 3, list("ABC"), list("DEF"), list("abc"), "Alike"),
+        "sheet": lambda: plot.small_multiples(
+            [[{"p": y[-3:] / 3}] * 3] * 3, list("ABC"), list("DEF"), list("abc"), "Alike"
+        ),
     }
     return kinds[name]()
 
@@ -59,7 +63,7 @@ def test_words_and_image_change_exactly_when_the_data_do(name: str) -> None:
 def test_words_say_the_numbers() -> None:
     alt = plot.bars({"product": [0.25, 0.75]}, ["a", "b"], "B wins").alt
     assert alt == "B wins. Bars, probability. product: a 0.25, b 0.75."
-    alt = plot.dial([0, 1, 2, 3], {"SLOR": [1.0, 2.0, 2.5, 0.5]}, "Fluency peaks at two").alt
+    alt = plot.weight_sweep([0, 1, 2, 3], {"SLOR": [1.0, 2.0, 2.5, 0.5]}, "Fluency peaks at two").alt
     assert "from 1 at weight λ 0 through 2 at 1 to 0.5 at 3, highest 2.5 at 2" in alt
     assert "level 0.5" in draw("curves").alt
     assert "a: 2 at cost 3." in plot.curves({"a": ([3.0], [2.0])}, "cost", "gain", "One point").alt
@@ -93,8 +97,8 @@ def turn(weight: float, temperature: float) -> dict[str, torch.Tensor]:
     return {"next letter": (logits / temperature).softmax(-1)}
 
 
-def a_dial(temperatures: tuple[float, ...] = (0.5, 0.7, 1.0, 1.4, 2.0)) -> Dials:
-    return Dials(turn, list("abk"), "The k takes over", (0.0, 0.5, 1.0, 1.5, 2.0), temperatures)
+def a_dial(temperatures: tuple[float, ...] = (0.5, 0.7, 1.0, 1.4, 2.0)) -> Sliders:
+    return Sliders(turn, list("abk"), "The k takes over", (0.0, 0.5, 1.0, 1.5, 2.0), temperatures)
 
 
 def in_a_kernel(monkeypatch: pytest.MonkeyPatch, answer: bool = True) -> None:
@@ -118,7 +122,7 @@ def test_the_frames_words_hold_the_ends_and_the_middle_of_both_dials() -> None:
 
 
 def test_two_distributions_a_frame_are_named() -> None:
-    both = Dials(lambda w, t: {"model": [0.25, 0.75], "pair": [0.5, 0.5]}, ["a", "b"], "Two", (0.0, 1.0))
+    both = Sliders(lambda w, t: {"model": [0.25, 0.75], "pair": [0.5, 0.5]}, ["a", "b"], "Two", (0.0, 1.0))
     assert repr(both).endswith("T = 1, λ = 1, model: a 0.25, b 0.75. T = 1, λ = 1, pair: a 0.5, b 0.5.")
 
 
@@ -175,5 +179,5 @@ def test_nothing_interactive_is_imported_to_draw_frames() -> None:
 
 
 def test_an_empty_cell_of_a_heat_map_is_neither_painted_nor_said() -> None:
-    picture = plot.heat(torch.tensor([[0.25, torch.nan], [1.0, 0.5]]), ["a", "b"], ["u", "v"], "Two", "x", "y")
+    picture = plot.heatmap(torch.tensor([[0.25, torch.nan], [1.0, 0.5]]), ["a", "b"], ["u", "v"], "Two", "x", "y")
     assert "a: u 0.25. b: u 1, v 0.5." in picture.alt

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from auxlib.errors import VocabularyMismatch, WeightError
-from auxlib.product import as_weight, center, combine, kl, kl_bin, mixture
+from auxlib.product import as_weight, center, combine, kl, kl_bernoulli, mixture
 from auxlib.worlds.letters import LetterWorld, noisy
 
 
@@ -174,11 +174,13 @@ def test_kl_bin_bounds_every_distribution_and_only_the_conditional_reaches_it() 
     base = float(p.exp()[event].sum())
     for seed in range(1, 30):
         q = (2 * rows(7, seed=seed)).log_softmax(-1)
-        assert float(kl(q, p)) > kl_bin(float(q.exp()[event].sum()), base)
+        assert float(kl(q, p)) > kl_bernoulli(float(q.exp()[event].sum()), base)
     exact = p.masked_fill(~event, -math.inf).log_softmax(-1)
     assert (
-        float(kl(exact, p)) == pytest.approx(kl_bin(1.0, base), abs=1e-12) == pytest.approx(-math.log(base), abs=1e-12)
+        float(kl(exact, p))
+        == pytest.approx(kl_bernoulli(1.0, base), abs=1e-12)
+        == pytest.approx(-math.log(base), abs=1e-12)
     )
-    assert kl_bin(base, base) == pytest.approx(0.0, abs=1e-12)
+    assert kl_bernoulli(base, base) == pytest.approx(0.0, abs=1e-12)
     with pytest.raises(ValueError, match="base"):
-        kl_bin(0.5, 0.0)
+        kl_bernoulli(0.5, 0.0)

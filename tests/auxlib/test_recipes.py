@@ -16,7 +16,16 @@ from auxlib.errors import CheckpointError, KeywordError, WeightError
 from auxlib.frozen import Expert, fingerprint
 from auxlib.keywords import contains_keyword
 from auxlib.modeling import AuxiliaryTunedLM
-from auxlib.recipes import Material, Recipe, labelled, material, scaled_down, shipped, train, write_sentences
+from auxlib.recipes import (
+    Recipe,
+    TrainingData,
+    labelled,
+    load_pretrained,
+    prepare_data,
+    scaled_down,
+    train,
+    write_sentences,
+)
 from tests.auxlib.data.test_corpora import sentences
 from tests.conftest import PREAMBLE
 
@@ -130,7 +139,7 @@ def test_nothing_asked_is_nothing_written(tuned: AuxiliaryTunedLM) -> None:
 
 
 @pytest.fixture(scope="module")
-def stuff(expert: Expert, tmp_path_factory: pytest.TempPathFactory) -> Material:
+def stuff(expert: Expert, tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
     folder = tmp_path_factory.mktemp("recipe")
     (folder / "texts.txt").write_text("\n".join(sentences(0, 300)), encoding="utf-8")
     recipe = Recipe(
@@ -138,21 +147,21 @@ def stuff(expert: Expert, tmp_path_factory: pytest.TempPathFactory) -> Material:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUXLIB_CACHE", str(folder / "cache"))
-        return material(recipe, expert, progress=False)
+        return prepare_data(recipe, expert, progress=False)
 
 
-def test_material_fits_together(stuff: Material, expert: Expert) -> None:
+def test_material_fits_together(stuff: TrainingData, expert: Expert) -> None:
     vocabulary = expert.unembedding.shape[0]
     assert len(stuff.train) == 60
-    assert stuff.continues.shape == (vocabulary,)
+    assert stuff.continuation_mask.shape == (vocabulary,)
     assert len(stuff.groups) == vocabulary
     assert stuff.support.tolist() == sorted(set(stuff.support.tolist()))
     ends = {ids[-1] for ids in stuff.train["token_ids"]}
-    assert ends == {stuff.frame.end_id}
-    assert stuff.frame.end_id in stuff.support
+    assert ends == {stuff.template.end_id}
+    assert stuff.template.end_id in stuff.support
 
 
-def test_a_recipe_becomes_a_pair_with_a_receipt(stuff: Material, expert: Expert, tmp_path: Path) -> None:
+def test_a_recipe_becomes_a_pair_with_a_receipt(stuff: TrainingData, expert: Expert, tmp_path: Path) -> None:
     config = AuxiliaryConfig(width=16, heads=2)
     model, run = train(stuff, config, tmp_path / "run", progress=False)
     assert run.losses[-1] < run.losses[0]
@@ -166,7 +175,7 @@ def test_a_recipe_becomes_a_pair_with_a_receipt(stuff: Material, expert: Expert,
 
 
 def test_labels_take_the_place_of_keywords_and_the_features_stay(
-    stuff: Material, expert: Expert, tmp_path: Path
+    stuff: TrainingData, expert: Expert, tmp_path: Path
 ) -> None:
     lengths = labelled(stuff, lambda text: "short" if len(text) < 30 else "long")
     assert [row["keywords"] for row in lengths.train] == [
@@ -189,7 +198,7 @@ def test_a_repository_without_its_auxiliary_says_so(
 ) -> None:
     monkeypatch.setattr("auxlib.recipes.data_dir", lambda: tmp_path)
     with pytest.raises(CheckpointError, match="holds no auxiliary"):
-        shipped(expert)
+        load_pretrained(expert)
 
 
 def test_the_pair_can_be_shipped(
@@ -197,4 +206,4 @@ def test_the_pair_can_be_shipped(
 ) -> None:
     make_tuned().save_pretrained(tmp_path / "checkpoints" / "wordnet-keyword")
     monkeypatch.setattr("auxlib.recipes.data_dir", lambda: tmp_path)
-    assert isinstance(shipped(expert), AuxiliaryTunedLM)
+    assert isinstance(load_pretrained(expert), AuxiliaryTunedLM)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from auxlib.keywords import NO_PIECE
-from auxlib.sparse_logits import Parts, dense_logits, not_any_nll, token_nll
+from auxlib.sparse_logits import SparseLogits, dense_logits, exclusion_nll, token_nll
 
 N, V, D, G, BOOSTS = 12, 23, 6, 2, 3
 SUPPORT = torch.tensor([0, 1, 4, 5, 9, 13, 17, 22])
@@ -27,13 +27,13 @@ def random(draw: torch.Generator, *shape: int, dtype: torch.dtype) -> Tensor:
     return torch.randn(*shape, generator=draw, dtype=torch.float64).to(dtype)
 
 
-def make(shift: str, subset: bool, boosts: bool, dtype: torch.dtype, seed: int = 0) -> dict[str, Tensor | Parts]:
+def make(shift: str, subset: bool, boosts: bool, dtype: torch.dtype, seed: int = 0) -> dict[str, Tensor | SparseLogits]:
     """Everything ``token_nll`` takes, at random; trainable tensors require gradients."""
     draw = torch.Generator().manual_seed(seed)
     hidden, unembedding = random(draw, N, D, dtype=dtype), random(draw, V, D, dtype=dtype)
     support = SUPPORT if subset else None
     rows = unembedding if support is None else unembedding[support]
-    parts = Parts(support=support, in_unembedding=shift.startswith("hidden"))
+    parts = SparseLogits(support=support, in_unembedding=shift.startswith("hidden"))
     if shift != "none":
         columns = random(draw, len(rows), G, dtype=dtype).gt(0).to(dtype)
         parts.matrix = {"hidden": rows, "hidden and groups": torch.cat([rows, columns], 1)}.get(
@@ -52,10 +52,16 @@ def make(shift: str, subset: bool, boosts: bool, dtype: torch.dtype, seed: int =
     rest = torch.full((N,), -torch.inf, dtype=dtype)
     if subset:
         rest = outside.index_fill(-1, support, -torch.inf).logsumexp(-1)
-    return {"hidden": hidden, "rest": rest, "parts": parts, "unembedding": unembedding, "targets": targets}
+    return {
+        "hidden": hidden,
+        "log_mass_outside_support": rest,
+        "parts": parts,
+        "unembedding": unembedding,
+        "targets": targets,
+    }
 
 
-def slow_nll(hidden: Tensor, rest: Tensor, parts: Parts, unembedding: Tensor, targets: Tensor) -> Tensor:
+def slow_nll(hidden: Tensor, rest: Tensor, parts: SparseLogits, unembedding: Tensor, targets: Tensor) -> Tensor:
     """Term by term over the whole vocabulary; ``rest`` is not looked at."""
     logits = hidden @ unembedding.T
     if parts.shift is not None:
@@ -69,7 +75,7 @@ def slow_nll(hidden: Tensor, rest: Tensor, parts: Parts, unembedding: Tensor, ta
     return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
 
 
-def gradients(loss: Tensor, parts: Parts) -> list[Tensor]:
+def gradients(loss: Tensor, parts: SparseLogits) -> list[Tensor]:
     trainable = [x for x in (parts.shift, parts.matrix, parts.boosts) if x is not None and x.requires_grad]
     return list(torch.autograd.grad(loss.sum(), trainable))
 
@@ -117,7 +123,7 @@ def test_writing_in_the_experts_output_space_is_adding_its_logits() -> None:
 
 def test_the_mass_outside_the_support_matters() -> None:
     inputs = make("hidden", True, False, torch.float64)
-    wrong = token_nll(**{**inputs, "rest": torch.full((N,), -torch.inf, dtype=torch.float64)})
+    wrong = token_nll(**{**inputs, "log_mass_outside_support": torch.full((N,), -torch.inf, dtype=torch.float64)})
     assert (wrong < token_nll(**inputs) - 1e-3).all()
 
 
@@ -142,7 +148,7 @@ def test_none_of_some_tokens_has_the_probability_that_they_leave(shift: str, sub
     each = [slow_nll(**{**inputs, "targets": torch.full((N,), int(v))}) for v in excluded]
     expected = -torch.log1p(-torch.stack(each, -1).neg().exp().sum(-1))
     given = {name: value for name, value in inputs.items() if name != "targets"}
-    torch.testing.assert_close(not_any_nll(**given, excluded=excluded), expected, atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(exclusion_nll(**given, excluded=excluded), expected, atol=1e-9, rtol=1e-9)
 
 
 def test_a_boost_that_is_not_given_is_as_if_it_were_zero_and_gets_no_gradient() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from auxlib.auxiliary import AuxiliaryModel
 from auxlib.collator import FeatureCollator, FeatureRows
 from auxlib.frozen import Expert, fingerprint
-from auxlib.keywords import word_continues
+from auxlib.keywords import continuation_mask
 from auxlib.modeling import AuxiliaryTunedLM
 from auxlib.training import FeatureLoss, mean_nll, train_auxiliary
 
@@ -23,7 +23,7 @@ MakeTuned = Callable[..., AuxiliaryTunedLM]
 
 @pytest.fixture
 def make_loss(make_tuned: MakeTuned, expert: Expert) -> Callable[..., FeatureLoss]:
-    continues = word_continues(expert.tokenizer, expert.unembedding.shape[0])
+    continues = continuation_mask(expert.tokenizer, expert.unembedding.shape[0])
     return lambda **options: FeatureLoss(make_tuned(zero_init=True, **options).auxiliary, continues)
 
 
@@ -141,14 +141,14 @@ def test_padding_and_neighbours_do_not_change_a_rows_loss(
         assert not nll[len(alone) :].any()
 
 
-@pytest.mark.parametrize("writes", ["hidden", "logits"])
+@pytest.mark.parametrize("output_mode", ["hidden", "logits"])
 @pytest.mark.parametrize("whole", [False, True])
 def test_an_expert_in_half_precision_gives_the_loss_of_its_exact_copy(
-    make_tuned: MakeTuned, expert: Expert, make_collator: Any, features: Dataset, writes: str, whole: bool
+    make_tuned: MakeTuned, expert: Expert, make_collator: Any, features: Dataset, output_mode: str, whole: bool
 ) -> None:
     """A CPU or GPU with units for bfloat16 gets its expert in it; what is learned beside stays in full precision."""
-    continues = word_continues(expert.tokenizer, expert.unembedding.shape[0])
-    full = make_tuned(writes=writes, whole=whole).auxiliary  # the tiny expert's weights are exact in bfloat16
+    continues = continuation_mask(expert.tokenizer, expert.unembedding.shape[0])
+    full = make_tuned(output_mode=output_mode, whole=whole).auxiliary  # the tiny expert's weights are exact in bfloat16
     assert torch.equal(expert.unembedding.bfloat16().float(), expert.unembedding)
     half = AuxiliaryModel(full.config, expert.unembedding.bfloat16(), full.groups, full.support)
     half.load_state_dict(full.state_dict())

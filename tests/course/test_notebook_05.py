@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from auxlib.keywords import State, pad_keywords, read_progress
-from auxlib.sparse_logits import NO_PIECE, Parts, dense_logits
+from auxlib.keywords import KeywordState, keyword_progress, pad_keywords
+from auxlib.sparse_logits import NO_PIECE, SparseLogits, dense_logits
 from auxlib.worlds.story_lm import lm_inputs, lm_nll, load_story_lm
 from auxlib.worlds.storyland import Storyland
 from course.exercises.exercise import load_exercise
@@ -35,8 +35,10 @@ def test_seen_is_the_keyword_automaton(world: Storyland, sentences: tuple[Tensor
     read = lm_inputs(token_ids)["input_ids"][:, :-1]
     pieces = pad_keywords([((k,), (k,)) if k else ((), ()) for k in keyword_ids.tolist()])
     position = torch.arange(read.shape[1]).expand_as(read)
-    state = read_progress(read, position, pieces, torch.zeros(len(world.vocabulary), dtype=torch.bool)).state
-    nothing_missing = (state == State.WRITTEN) | (state == State.DONE) | (state == State.NO_KEYWORD)
+    state = keyword_progress(read, position, pieces, torch.zeros(len(world.vocabulary), dtype=torch.bool)).state
+    nothing_missing = (
+        (state == KeywordState.COMPLETE) | (state == KeywordState.DONE) | (state == KeywordState.NO_KEYWORD)
+    )
     assert torch.equal(already_seen(token_ids, keyword_ids), nothing_missing)
 
 
@@ -51,7 +53,7 @@ def test_the_boost_is_a_part(sentences: tuple[Tensor, Tensor]) -> None:
     seen = already_seen(token_ids, keyword_ids)
     step, boost, matrix = torch.randn(*seen.shape, 6), torch.randn(seen.shape), torch.randn(364, 6)
     boost_ids = torch.where(seen, NO_PIECE, keyword_ids[:, None])[..., None]
-    parts = Parts(shift=step, matrix=matrix, boost_ids=boost_ids, boosts=boost[..., None])
+    parts = SparseLogits(shift=step, matrix=matrix, boost_ids=boost_ids, boosts=boost[..., None])
     mine = boost_keyword(step @ matrix.T, boost, keyword_ids, seen)
     assert torch.allclose(mine, dense_logits(parts, 364), atol=1e-5)
 

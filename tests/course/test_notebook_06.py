@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch import nn
 
-from auxlib.flops import ComputeLedger, counted_by_torch, counting
-from auxlib.metrics import least_drift
+from auxlib.flops import ComputeLedger, count_flops, counted_by_torch
+from auxlib.metrics import min_kl_for_success
 from course.build import generate
 from course.config import load_course
 from course.exercises.exercise import load_exercise
 from experiments.claim.plan import SYSTEMS
 from experiments.claim.report import curves
-from experiments.claim.rule import Bar, best, first_past, verdict
+from experiments.claim.rule import Threshold, best, first_passing_checkpoint, verdict
 from experiments.claim.table import CONTROLS, MAIN
 from tests.experiments.claim.test_report import SEEDS, campaign, failing, results
 
@@ -40,7 +40,7 @@ def test_a_step_costs_what_the_ledger_and_torch_count(flags: str) -> None:
     sizes, rows = [random.Random(flags).randint(3, 40) for _ in range(len(flags) + 1)], 7
     layers = [(sizes[i], sizes[i + 1], flag == "1") for i, flag in enumerate(flags)]
     stack = nn.Sequential(*(nn.Linear(n, m, bias=False).requires_grad_(learns) for n, m, learns in layers))
-    with counting(stack) as tally:
+    with count_flops(stack) as tally:
         stack(torch.randn(rows, sizes[0]))
     assert step_flops(layers, rows) == tally.flops
     assert step_flops(layers, rows) == counted_by_torch(lambda: stack(torch.randn(rows, sizes[0])).sum().backward())
@@ -85,7 +85,7 @@ def test_the_bar_is_the_rules() -> None:
     for _ in range(2000):
         mine, top = (figures(draw, draw.uniform(0.6, 1.0)) for _ in range(2))
         for margin in (0.0, 1.0, 2.0):
-            assert passes_bar(mine, top, margin=margin) == Bar.of(top).passed(mine, margin)
+            assert passes_bar(mine, top, margin=margin) == Threshold.of(top).passed(mine, margin)
 
 
 def test_the_first_checkpoint_past_the_bar_is_the_rules() -> None:
@@ -93,7 +93,7 @@ def test_the_first_checkpoint_past_the_bar_is_the_rules() -> None:
         top = best(scratch)["dev"]
         for curve in (scratch, auxiliary):
             past = [point for point in curve if passes_bar(point["dev"], top, margin=1.0)]
-            assert first_past(curve, Bar.of(top)) == (past[0] if past else None)
+            assert first_passing_checkpoint(curve, Threshold.of(top)) == (past[0] if past else None)
 
 
 def test_the_verdict_is_the_rules() -> None:
@@ -114,14 +114,14 @@ def test_one_keyword_alone_has_the_frontier_of_its_coin() -> None:
     for _ in range(100):
         base_rate, drift = draw.uniform(0.01, 0.5), draw.uniform(0.1, 8.0)
         accuracy = draw.uniform(base_rate, 0.999)
-        exact = least_drift(accuracy, base_rate * one, one) / drift
+        exact = min_kl_for_success(accuracy, base_rate * one, one) / drift
         assert control_efficiency(accuracy, base_rate, drift) == pytest.approx(exact, abs=1e-6)
 
 
 def test_the_mean_base_rate_gives_too_low_an_efficiency() -> None:
     rates, shares = torch.tensor([0.005, 0.02, 0.1]).double(), torch.tensor([0.3, 0.4, 0.3]).double()
     for accuracy in (0.1, 0.5, 0.9, 0.99):
-        assert control_efficiency(accuracy, float(rates @ shares), 1.0) < least_drift(accuracy, rates, shares)
+        assert control_efficiency(accuracy, float(rates @ shares), 1.0) < min_kl_for_success(accuracy, rates, shares)
 
 
 # --- what the notebook shows of the record ---

@@ -9,7 +9,7 @@ import pytest
 from nbformat import NotebookNode
 
 from course.config import load_course
-from course.prose_numbers import claims, misprints, unkeyed
+from course.prose_numbers import claims, mismatched_numbers, unkeyed
 from tests.course.conftest import ROOT
 
 COURSE = load_course(ROOT)
@@ -57,7 +57,7 @@ def _notebook(prose: str, after: str = "") -> NotebookNode:
 def test_what_agrees_with_the_run(prose: str) -> None:
     notebook = _notebook(prose)
     assert len(claims(notebook)) == prose.count("<!--")
-    assert misprints(notebook) == []
+    assert mismatched_numbers(notebook) == []
     assert unkeyed(notebook) == []
 
 
@@ -79,16 +79,16 @@ def test_what_agrees_with_the_run(prose: str) -> None:
     ],
 )
 def test_what_does_not_is_found(prose: str, said: str) -> None:
-    (line,) = misprints(_notebook(prose))
+    (line,) = mismatched_numbers(_notebook(prose))
     assert said in line
 
 
 def test_another_run_is_compared_by_cell_id() -> None:
     notebook, other = _notebook("1.087<!-- ratio -->"), _notebook("")
     other.cells.insert(0, nbformat.v4.new_code_cell("PROFILE", metadata={"tags": ["injected-parameters"]}))
-    assert misprints(notebook, other) == []
+    assert mismatched_numbers(notebook, other) == []
     other.cells[2].outputs[0].text = STREAM.replace("1.087", "1.089")
-    assert "printed 1.089" in misprints(notebook, other)[0]
+    assert "printed 1.089" in mismatched_numbers(notebook, other)[0]
 
 
 def _rerun(printed: str, tolerance: str = "", prose: str = "1.087<!-- ratio -->") -> list[str]:
@@ -96,7 +96,7 @@ def _rerun(printed: str, tolerance: str = "", prose: str = "1.087<!-- ratio -->"
     notebook, other = _notebook(prose), _notebook("")
     notebook.cells[1].metadata["tags"] = [f"tolerance:{tolerance}"] if tolerance else []
     other.cells[1].outputs[0].text = STREAM.replace("1.087", printed)
-    return misprints(notebook, other)
+    return mismatched_numbers(notebook, other)
 
 
 def test_another_run_may_move_the_last_digit_by_one_unit() -> None:
@@ -117,7 +117,7 @@ def test_another_run_may_move_a_number_by_what_its_cell_states() -> None:
 def test_a_whole_number_of_another_run_is_the_same() -> None:
     notebook, other = _notebook("1,000<!-- 12 of -->"), _notebook("")
     other.cells[1].outputs[0].text = STREAM.replace("1,000", "1,001")
-    assert "printed 1,001" in misprints(notebook, other)[0]
+    assert "printed 1,001" in mismatched_numbers(notebook, other)[0]
 
 
 FREE = """## 3.2 A heading
@@ -169,7 +169,7 @@ def test_each_decimal_in_prose_has_a_key(slug: str) -> None:
 @pytest.mark.parametrize("slug", PRESENT)
 def test_the_prose_says_what_the_notebook_shows(slug: str, record_property) -> None:
     notebook = nbformat.read(COURSE.built(slug), 4)
-    wrong, total = misprints(notebook), len(claims(notebook))
+    wrong, total = mismatched_numbers(notebook), len(claims(notebook))
     record_property("prose_numbers", {"slug": slug, "all": total, "good": total - len(wrong)})
     assert not wrong, "\n".join(wrong)
 
@@ -178,5 +178,5 @@ def test_the_prose_says_what_the_notebook_shows(slug: str, record_property) -> N
 def test_the_prose_says_what_the_latest_run_printed(slug: str, replay: Path) -> None:
     twin = replay / f"{slug}.ipynb"
     assert twin.is_file(), "execute the notebooks first: python -m auxlib run"
-    wrong = misprints(nbformat.read(COURSE.built(slug), 4), nbformat.read(twin, 4))
+    wrong = mismatched_numbers(nbformat.read(COURSE.built(slug), 4), nbformat.read(twin, 4))
     assert not wrong, "\n".join(wrong)

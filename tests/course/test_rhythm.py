@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from course.config import load_course
-from course.timings import Receipt, load_receipts
+from course.timings import Timing, load_timings
 from tests.course.conftest import ROOT
 from tests.course.rhythm import Rhythm, rhythm
 
@@ -19,7 +19,7 @@ GOOD = Rhythm(cells=40, lines=[2] * 20, longest_run=2, words=1800, figures=2, co
 
 
 def _measured(row) -> Rhythm:
-    seconds = load_receipts(COURSE).get(row.slug, Receipt(0.0, None)).seconds
+    seconds = load_timings(COURSE).get(row.slug, Timing(0.0, None)).seconds
     return rhythm(nbformat.read(COURSE.built(row.slug), 4), row, seconds)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from auxlib.data.json_io import write_whole
+from auxlib.data.json_io import write_json_atomic
 from auxlib.errors import ResultsMismatch
 from experiments.runner import (
     Provenance,
@@ -184,9 +184,9 @@ def test_records_that_were_not_asked_for_stay_where_they_are(tmp_path: Path) -> 
 
 def test_what_cannot_be_written_leaves_the_old_file_whole(tmp_path: Path) -> None:
     path = tmp_path / "new" / "results.json"
-    write_whole(path, {"λ": 1})
+    write_json_atomic(path, {"λ": 1})
     with pytest.raises(TypeError):
-        write_whole(path, {"λ": object()})
+        write_json_atomic(path, {"λ": object()})
     assert json.loads(path.read_text("utf-8")) == {"λ": 1}
     assert list(path.parent.iterdir()) == [path]
 

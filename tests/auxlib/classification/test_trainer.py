@@ -11,7 +11,14 @@ from datasets import Dataset
 from torch import Tensor, nn
 
 from auxlib.classification.encoders import Encoder, cache_states
-from auxlib.classification.trainer import fit, judged, labels_of, scores_of, states_batch, text_batch
+from auxlib.classification.trainer import (
+    classification_metrics,
+    fit,
+    labels_of,
+    predict_logits,
+    states_batch,
+    text_batch,
+)
 from auxlib.classification.ytuning import LOSSES, LabelConfig, LabelDecoder
 from auxlib.collator import FeatureRows
 from auxlib.errors import TrainingError
@@ -41,7 +48,7 @@ def test_a_label_decoder_learns_from_states_that_were_kept(encoder: Encoder, row
     torch.manual_seed(0)
     decoder = LabelDecoder(LabelConfig(width=32, heads=4), encoder.width, 2)
     fitted = fit(decoder, rows, rows, states_batch, 20, 16, 1e-2, LOSSES[loss], progress=False)
-    found = judged(scores_of(decoder, rows, states_batch), labels_of(rows))
+    found = classification_metrics(predict_logits(decoder, rows, states_batch), labels_of(rows))
     assert found["accuracy"] > 0.9
     assert found["accuracy"] == pytest.approx(max(fitted.dev)), "the weights are those of the best epoch"
     assert len(fitted.dev) == len(fitted.losses) == 20
@@ -57,8 +64,8 @@ def test_cached_and_uncached_say_the_same(encoder: Encoder, texts: Dataset, rows
         def forward(self, input_ids: Tensor, mask: Tensor) -> Tensor:
             return decoder(encoder.read(input_ids, mask), mask)
 
-    cached = scores_of(decoder, rows, states_batch)
-    directly = scores_of(Uncached(), rows, partial(text_batch, encoder))
+    cached = predict_logits(decoder, rows, states_batch)
+    directly = predict_logits(Uncached(), rows, partial(text_batch, encoder))
     assert torch.allclose(cached, directly, atol=5e-3), "float16 in between"
 
 
@@ -76,25 +83,25 @@ def test_two_trainings_with_one_seed_are_one(encoder: Encoder, rows: FeatureRows
         torch.manual_seed(3)
         decoder = LabelDecoder(LabelConfig(width=16, heads=2), encoder.width, 2)
         fit(decoder, rows, rows, states_batch, 2, seed=3, progress=False)
-        found.append(scores_of(decoder, rows, states_batch))
+        found.append(predict_logits(decoder, rows, states_batch))
     assert torch.equal(*found)
 
 
 def test_noise_is_on_the_states_and_of_the_seed(encoder: Encoder, rows: FeatureRows) -> None:
     decoder = LabelDecoder(LabelConfig(width=16, heads=2), encoder.width, 2)
     plain, noisy, again, other = (
-        scores_of(decoder, rows, states_batch, noise, seed) for noise, seed in ((0, 0), (1, 0), (1, 0), (1, 1))
+        predict_logits(decoder, rows, states_batch, noise, seed) for noise, seed in ((0, 0), (1, 0), (1, 0), (1, 1))
     )
     assert torch.equal(noisy, again)
     assert not torch.allclose(noisy, other, atol=1e-3)
-    nearly = scores_of(decoder, rows, states_batch, 1e-4)
+    nearly = predict_logits(decoder, rows, states_batch, 1e-4)
     assert (noisy - plain).abs().mean() > 100 * (nearly - plain).abs().mean()
 
 
 def test_accuracy_and_f1_are_those_by_hand() -> None:
     said, labels = [0, 0, 1, 1, 1, 2], [0, 1, 1, 1, 2, 2]
     scores = nn.functional.one_hot(torch.tensor(said), 4).float()
-    found = judged(scores, labels)
+    found = classification_metrics(scores, labels)
     assert found["accuracy"] == pytest.approx(4 / 6)
     # label 3 stands in no text: it is not averaged over
     assert found["macro_f1"] == pytest.approx((2 * 1 / (2 + 1) + 2 * 2 / (3 + 3) + 2 * 1 / (1 + 2)) / 3)

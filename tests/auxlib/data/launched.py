@@ -13,9 +13,9 @@ import torch
 from datasets import Dataset
 
 from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel
-from auxlib.features import Frame, cache_features, choose_support, launched, token_groups
+from auxlib.features import TextTemplate, cache_features, choose_support, rank_and_world_size, token_groups
 from auxlib.frozen import load_expert
-from auxlib.keywords import word_continues
+from auxlib.keywords import continuation_mask
 from auxlib.training import FeatureCollator, FeatureLoss, train_auxiliary
 
 
@@ -35,15 +35,15 @@ def prepare(job: dict[str, Any]) -> tuple[FeatureLoss, Dataset, FeatureCollator]
     """Everything that a training needs, as a user's script would make it."""
     torch.set_num_threads(1)
     expert = load_expert(job["expert"], dtype=torch.float32)
-    frame = Frame.of(expert, job["preamble"])
+    frame = TextTemplate.of(expert, job["preamble"])
     encoded = [frame.encode(expert, row["text"]) for row in job["rows"]]
     vocabulary = expert.unembedding.shape[0]
-    support, continues = choose_support(encoded, vocabulary, 1), word_continues(expert.tokenizer, vocabulary)
+    support, continues = choose_support(encoded, vocabulary, 1), continuation_mask(expert.tokenizer, vocabulary)
     features = cache_features(expert, Dataset.from_list(job["rows"]), frame, support, batch_tokens=30, progress=False)
     torch.manual_seed(job["weights"])
     config, groups = AuxiliaryConfig(width=16, heads=2), token_groups(encoded, continues, 1)
     loss = FeatureLoss(AuxiliaryModel(config, expert.unembedding, groups, support), continues)
-    collator = Doomed(expert.tokenizer, frame.preamble_ids[-1], foreign=0.3)
+    collator = Doomed(expert.tokenizer, frame.preamble_ids[-1], negative_rate=0.3)
     collator.left = job["dies_at"]
     return loss, features, collator
 
@@ -83,5 +83,5 @@ def shard(job: dict[str, Any]) -> list[list[float]]:
 if __name__ == "__main__":
     job = json.loads(Path(sys.argv[1]).read_text())
     found = {"train": train, "shard": shard}[job["do"]](job)
-    if launched()[0] == 0:
+    if rank_and_world_size()[0] == 0:
         Path(sys.argv[1]).with_suffix(".found").write_text(json.dumps(found))

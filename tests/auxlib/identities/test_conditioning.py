@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from auxlib.keywords import pad_keywords, read_progress
+from auxlib.keywords import keyword_progress, pad_keywords
 from auxlib.product import combine
 from tests.auxlib.identities.by_hand import (
     EXACT,
@@ -193,7 +193,7 @@ def read_by_the_library(prefixes: list[str], word: str, spoilers: str) -> dict[s
         chosen = [prefix for prefix in prefixes if len(prefix) == length]
         ids = torch.tensor([[3, *map("abc".index, prefix)] for prefix in chosen])
         position = torch.arange(length + 1).expand_as(ids)
-        read = read_progress(ids, position, keyword_ids.expand(len(ids), -1, -1), continues)
+        read = keyword_progress(ids, position, keyword_ids.expand(len(ids), -1, -1), continues)
         pairs = torch.stack([read.state[:, -1], read.remaining[:, -1]], -1).tolist()
         found.update(zip(chosen, map(tuple, pairs), strict=True))
     return found

@@ -12,7 +12,7 @@ from torch import Tensor
 from auxlib.frozen import Expert
 from auxlib.metrics import Slor
 from auxlib.modeling import AuxiliaryTunedLM
-from auxlib.product import combine, kl_bin
+from auxlib.product import combine, kl_bernoulli
 from tests.auxlib.identities.by_hand import (
     EXACT,
     ByHand,
@@ -204,7 +204,7 @@ def test_i21_a08_drift_is_the_tax_plus_what_is_wasted_inside_and_outside_the_eve
     base, p_in = given(p, lambda x: "c" in x)
     _, p_out = given(p, lambda x: "c" not in x)
     wasted = alpha * divergence(q_in, p_in) + (1 - alpha) * divergence(q_out, p_out)
-    assert divergence(q, p) == pytest.approx(kl_bin(alpha, base) + wasted, abs=EXACT)
+    assert divergence(q, p) == pytest.approx(kl_bernoulli(alpha, base) + wasted, abs=EXACT)
     assert wasted > 1e-3
 
 
@@ -214,8 +214,8 @@ def test_i21_a08_the_cheapest_way_to_a_success_rate_mixes_the_two_conditionals(a
     base, p_in = given(p, lambda x: "c" in x)
     _, p_out = given(p, lambda x: "c" not in x)
     projection = {x: alpha * p_in.get(x, 0.0) + (1 - alpha) * p_out.get(x, 0.0) for x in p}
-    assert divergence(projection, p) == pytest.approx(kl_bin(alpha, base), abs=EXACT)
-    assert kl_bin(1.0, base) == pytest.approx(-math.log(base), abs=EXACT)
+    assert divergence(projection, p) == pytest.approx(kl_bernoulli(alpha, base), abs=EXACT)
+    assert kl_bernoulli(1.0, base) == pytest.approx(-math.log(base), abs=EXACT)
 
 
 def test_i21_along_the_dial_of_the_exact_auxiliary_only_one_wastes_nothing() -> None:
@@ -228,7 +228,7 @@ def test_i21_along_the_dial_of_the_exact_auxiliary_only_one_wastes_nothing() -> 
         reached = [x for x in hand.texts if all(x[:t] in alive for t in range(hand.length))]
         q = {x: math.exp(along(hand, x, log_probs)) for x in reached}
         alpha, _ = given(q, lambda x: "c" in x)
-        efficiency[weight] = kl_bin(min(alpha, 1.0), base) / divergence(q, hand.p)
+        efficiency[weight] = kl_bernoulli(min(alpha, 1.0), base) / divergence(q, hand.p)
     assert efficiency[1.0] == pytest.approx(1.0, abs=EXACT)
     assert all(value < 1 - 1e-3 for weight, value in efficiency.items() if weight != 1.0)
 

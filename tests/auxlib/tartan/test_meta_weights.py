@@ -14,12 +14,12 @@ from auxlib.classification.encoders import Encoder, as_batch, mean_state
 from auxlib.errors import TrainingError
 from auxlib.tartan.meta_weights import (
     LEAST,
-    Agreement,
-    Asked,
+    GradientStats,
     MetaWeights,
-    add_gradients,
+    ObjectiveLoss,
+    accumulate_weighted_grads,
     development_gradient,
-    fitted_head,
+    fit_linear_head,
     inner,
 )
 from tests.conftest import SENTENCES
@@ -59,8 +59,8 @@ def dev(net: nn.Module) -> Callable[[dict[str, Tensor] | None], Tensor]:
     )
 
 
-def asked(losses: Losses) -> list[Asked]:
-    return [Asked(name, loss) for name, loss in zip("abc", losses, strict=False)]
+def asked(losses: Losses) -> list[ObjectiveLoss]:
+    return [ObjectiveLoss(name, loss) for name, loss in zip("abc", losses, strict=False)]
 
 
 def gradient(loss: Tensor, net: nn.Module) -> list[Tensor]:
@@ -69,7 +69,7 @@ def gradient(loss: Tensor, net: nn.Module) -> list[Tensor]:
 
 def test_the_gradient_of_a_weighted_loss_is_the_weighted_gradient(net: nn.Module, losses: Losses) -> None:
     weights = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
-    seen = add_gradients(list(net.parameters()), asked(losses), weights)
+    seen = accumulate_weighted_grads(list(net.parameters()), asked(losses), weights)
     together = gradient(sum(w * loss() for w, loss in zip(weights, losses, strict=True)), net)
     for parameter, expected in zip(net.parameters(), together, strict=True):
         assert torch.allclose(parameter.grad, expected, rtol=1e-12, atol=1e-14)
@@ -92,7 +92,7 @@ def test_with_all_weight_on_the_end_task_it_is_plain_fine_tuning_step_for_step(l
             if plain:
                 losses[0]().backward()
             else:
-                add_gradients(list(net.parameters()), asked(losses), torch.tensor([1.0, 0.0, 0.0]))
+                accumulate_weighted_grads(list(net.parameters()), asked(losses), torch.tensor([1.0, 0.0, 0.0]))
             optimiser.step()
         ends.append([parameter.clone() for parameter in net.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
@@ -102,10 +102,10 @@ def test_a_head_gets_its_own_gradient_and_no_other(net: nn.Module) -> None:
     heads = [nn.Linear(4, 2).double(), nn.Linear(4, 2).double()]
     inputs = torch.randn(6, 5).double()
     both = [
-        Asked(str(i), lambda head=head: head(net(inputs)).square().mean(), list(head.parameters()))
+        ObjectiveLoss(str(i), lambda head=head: head(net(inputs)).square().mean(), list(head.parameters()))
         for i, head in enumerate(heads)
     ]
-    add_gradients(list(net.parameters()), both, torch.tensor([0.25, 0.75]))
+    accumulate_weighted_grads(list(net.parameters()), both, torch.tensor([0.25, 0.75]))
     for one, weight in zip(both, (0.25, 0.75), strict=True):
         alone = torch.autograd.grad(one.loss(), one.head)
         for parameter, part in zip(one.head, alone, strict=True):
@@ -140,27 +140,31 @@ def test_the_exact_rule_is_the_slope_of_the_development_loss(
     ])  # fmt: skip
     assert torch.allclose(differences, unrolled, rtol=1e-5, atol=1e-9)
 
-    meta = MetaWeights(3, rule="exact", step=STEP)
+    meta = MetaWeights(3, rule="exact", step_size=STEP)
     meta.logits = v.detach()
     # where the step leads to: there the rule is exact, and at the old place it is right to first order
     leaves = {name: value.requires_grad_() for name, value in _moved(meta.weights, net, losses).items()}
     toward = list(torch.autograd.grad(dev(leaves), list(leaves.values())))
-    seen = add_gradients(list(net.parameters()), asked(losses), meta.weights, toward)
+    seen = accumulate_weighted_grads(list(net.parameters()), asked(losses), meta.weights, toward)
     assert torch.allclose(-meta.direction(seen), unrolled, rtol=1e-3)
 
-    here = add_gradients(list(net.parameters()), asked(losses), meta.weights, gradient(dev(), net))
+    here = accumulate_weighted_grads(list(net.parameters()), asked(losses), meta.weights, gradient(dev(), net))
     assert F.cosine_similarity(-meta.direction(here), unrolled, dim=0) > 0.99
 
 
 def test_the_cosine_rule_knows_a_copy_an_opposite_and_one_who_asks_for_nothing(net: nn.Module, dev: Callable) -> None:
     toward = gradient(dev(), net)
     fixed = nn.Parameter(torch.ones(1).double())
-    objectives = [Asked("copy", dev), Asked("louder", lambda: 9 * dev()), Asked("opposite", lambda: -dev())]
-    objectives += [Asked("elsewhere", lambda: (fixed * 3).sum() + 0 * dev(), [fixed])]
-    seen = add_gradients(list(net.parameters()), objectives, torch.full((4,), 0.25), toward)
+    objectives = [
+        ObjectiveLoss("copy", dev),
+        ObjectiveLoss("louder", lambda: 9 * dev()),
+        ObjectiveLoss("opposite", lambda: -dev()),
+    ]
+    objectives += [ObjectiveLoss("elsewhere", lambda: (fixed * 3).sum() + 0 * dev(), [fixed])]
+    seen = accumulate_weighted_grads(list(net.parameters()), objectives, torch.full((4,), 0.25), toward)
     assert torch.allclose(seen.cosines, torch.tensor([1.0, 1.0, -1.0, 0.0], dtype=torch.float64))
     meta = MetaWeights(4, rate=0.5)
-    meta.follow(seen)
+    meta.step(seen)
     copy, louder, opposite, elsewhere = meta.weights.tolist()
     assert copy == pytest.approx(louder)
     assert copy > elsewhere > opposite
@@ -169,28 +173,32 @@ def test_the_cosine_rule_knows_a_copy_an_opposite_and_one_who_asks_for_nothing(n
 def test_weights_sum_to_one_and_none_vanishes() -> None:
     meta = MetaWeights(3, rate=1.0)
     assert meta.weights.tolist() == pytest.approx([1 / 3] * 3)
-    seen = Agreement(torch.zeros(3), torch.tensor([1.0, 0.0, -1.0]), torch.ones(3), 1.0)
+    seen = GradientStats(torch.zeros(3), torch.tensor([1.0, 0.0, -1.0]), torch.ones(3), 1.0)
     for _ in range(100):
-        meta.follow(seen)
+        meta.step(seen)
     assert meta.weights.sum().item() == pytest.approx(1)
     assert meta.weights.min().item() == pytest.approx(LEAST, rel=0.01)
     for _ in range(100):  # what has been driven down can come back
-        meta.follow(Agreement(torch.zeros(3), torch.tensor([-1.0, 0.0, 1.0]), torch.ones(3), 1.0))
+        meta.step(GradientStats(torch.zeros(3), torch.tensor([-1.0, 0.0, 1.0]), torch.ones(3), 1.0))
     assert meta.weights.argmax().item() == 2
 
 
 def test_the_two_rules_differ_where_one_gradient_is_long() -> None:
     """An auxiliary that agrees a little, with a hundred times the length, wins under the exact rule alone."""
-    seen = Agreement(torch.zeros(2), torch.tensor([1.0, 10.0]), torch.tensor([1.0, 100.0]), 1.0)
+    seen = GradientStats(torch.zeros(2), torch.tensor([1.0, 10.0]), torch.tensor([1.0, 100.0]), 1.0)
     cosine, exact = (MetaWeights(2, rule=rule).direction(seen) for rule in ("cosine", "exact"))
     assert cosine[0] > cosine[1]
     assert exact[0] < exact[1]
 
 
 def test_a_loss_that_is_no_number_is_named_and_adds_nothing(net: nn.Module, losses: Losses) -> None:
-    broken = [Asked("fine", losses[0]), Asked("reviews", lambda: losses[1]() * float("nan")), Asked("late", losses[2])]
+    broken = [
+        ObjectiveLoss("fine", losses[0]),
+        ObjectiveLoss("reviews", lambda: losses[1]() * float("nan")),
+        ObjectiveLoss("late", losses[2]),
+    ]
     with pytest.raises(TrainingError, match="the loss of objective 'reviews' is nan"):
-        add_gradients(list(net.parameters()), broken, torch.tensor([1.0, 1.0, 1.0]))
+        accumulate_weighted_grads(list(net.parameters()), broken, torch.tensor([1.0, 1.0, 1.0]))
     for parameter, expected in zip(net.parameters(), gradient(losses[0](), net), strict=True):
         assert torch.equal(parameter.grad, expected)
 
@@ -208,7 +216,7 @@ def test_one_graph_is_alive_at_a_time(net: nn.Module, losses: Losses) -> None:
 
         return compute
 
-    add_gradients(list(net.parameters()), asked([counted(loss) for loss in losses]), torch.ones(3))
+    accumulate_weighted_grads(list(net.parameters()), asked([counted(loss) for loss in losses]), torch.ones(3))
     assert alive == []
 
 
@@ -220,13 +228,13 @@ def test_an_unknown_rule_is_refused() -> None:
 def test_the_fitted_head_is_at_its_optimum() -> None:
     torch.manual_seed(0)
     features, labels = torch.randn(60, 6).double(), torch.randint(3, (60,))
-    head = fitted_head(features, labels, 3, decay=0.1)
+    head = fit_linear_head(features, labels, 3, decay=0.1)
     weight, bias = head.weight.clone().requires_grad_(), head.bias.clone().requires_grad_()
     loss = F.cross_entropy(F.linear(features, weight, bias), labels)
     slopes = torch.autograd.grad(loss + 0.05 * (weight.square().sum() + bias.square().sum()), [weight, bias])
     assert max(slope.abs().max() for slope in slopes) < 1e-4
     assert not any(parameter.requires_grad for parameter in head.parameters())
-    again = fitted_head(features.flip(0), labels.flip(0), 3, decay=0.1)
+    again = fit_linear_head(features.flip(0), labels.flip(0), 3, decay=0.1)
     assert torch.allclose(again.weight, head.weight, atol=1e-4), "always the same one"
 
 
@@ -237,7 +245,7 @@ def test_what_moves_the_fitted_head_moves_its_own_loss_in_nothing() -> None:
 
     def refitted(weight: Tensor, decay: float = 0.1) -> Tensor:
         features = torch.tanh(inputs @ weight)
-        head = fitted_head(features.detach(), labels, 3, decay)
+        head = fit_linear_head(features.detach(), labels, 3, decay)
         return F.cross_entropy(head(features), labels) + decay / 2 * sum(
             part.square().sum() for part in (head.weight, head.bias)
         )
@@ -250,7 +258,7 @@ def test_what_moves_the_fitted_head_moves_its_own_loss_in_nothing() -> None:
 
 def test_of_a_label_that_the_fitting_texts_lack_the_head_is_not_sure_that_it_is_nowhere() -> None:
     torch.manual_seed(0)
-    head = fitted_head(torch.randn(30, 8), torch.randint(3, (30,)), 4, decay=1.0)
+    head = fit_linear_head(torch.randn(30, 8), torch.randint(3, (30,)), 4, decay=1.0)
     assert F.cross_entropy(head(torch.randn(50, 8)), torch.full((50,), 3)) < 3, "a guess among four costs 1.4"
 
 
@@ -276,7 +284,7 @@ def test_the_development_gradient_is_asked_through_a_fresh_head_that_is_held_sti
         return body(input_ids=batch["input_ids"], attention_mask=batch["mask"]).last_hidden_state
 
     found = development_gradient(parameters, states, fit, ask, 2)
-    head = fitted_head(mean_state(states(fit), fit["mask"]).detach(), fit["labels"], 2)
+    head = fit_linear_head(mean_state(states(fit), fit["mask"]).detach(), fit["labels"], 2)
     loss = F.cross_entropy(head(mean_state(states(ask), ask["mask"])), ask["labels"])
     expected = torch.autograd.grad(loss, parameters, materialize_grads=True)
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, expected, strict=True))

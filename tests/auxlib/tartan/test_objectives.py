@@ -10,18 +10,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auxlib.classification.encoders import mean_state
-from auxlib.collator import IGNORED
+from auxlib.collator import IGNORE_INDEX
 from auxlib.errors import TrainingError
 from auxlib.tartan.objectives import (
-    Alike,
-    HiddenWords,
-    Labels,
-    MissingWords,
+    BagOfWordsMLM,
+    Classification,
+    CollapseObjective,
+    MaskedLM,
     Objective,
     hidden_batch,
     texts_batch,
 )
-from auxlib.tartan.trainer import Shared
+from auxlib.tartan.trainer import MultiTaskModel
 from tests.auxlib.tartan.conftest import MASK, ROWS, TEXTS, WIDTH, WORDS, make_body
 
 CONTENT = torch.arange(WORDS + 1) >= 4
@@ -36,17 +36,17 @@ def draw(seed: int = 0) -> torch.Generator:
 
 def every_kind(body: nn.Module) -> list[Objective]:
     return [
-        Labels("labels", ROWS, WIDTH, 2),
-        Alike("alike", TEXTS),
-        HiddenWords("hidden", TEXTS, body.get_input_embeddings(), MASK, CONTENT, 0.5),
-        MissingWords("missing", TEXTS, WIDTH, MASK, CONTENT),
+        Classification("labels", ROWS, WIDTH, 2),
+        CollapseObjective("alike", TEXTS),
+        MaskedLM("hidden", TEXTS, body.get_input_embeddings(), MASK, CONTENT, 0.5),
+        BagOfWordsMLM("missing", TEXTS, WIDTH, MASK, CONTENT),
     ]
 
 
 def test_only_what_may_be_hidden_is_and_the_targets_know_it() -> None:
     plain = texts_batch(TEXTS)
     batch = hidden_batch(TEXTS, MASK, CONTENT, 0.5, draw())
-    hidden = batch["targets"] != IGNORED
+    hidden = batch["targets"] != IGNORE_INDEX
     assert hidden.any()
     assert not hidden[~CONTENT[plain["input_ids"]]].any()
     assert not hidden[~plain["mask"]].any()
@@ -58,15 +58,15 @@ def test_only_what_may_be_hidden_is_and_the_targets_know_it() -> None:
 def test_the_share_is_kept_and_a_batch_never_asks_for_nothing() -> None:
     many = TEXTS * 200
     can = (CONTENT[texts_batch(many)["input_ids"]] & texts_batch(many)["mask"]).sum()
-    hidden = (hidden_batch(many, MASK, CONTENT, 0.3, draw())["targets"] != IGNORED).sum()
+    hidden = (hidden_batch(many, MASK, CONTENT, 0.3, draw())["targets"] != IGNORE_INDEX).sum()
     assert abs(hidden / can - 0.3) < 0.03
-    assert (hidden_batch(TEXTS[:1], MASK, CONTENT, 0.0, draw())["targets"] != IGNORED).any()
+    assert (hidden_batch(TEXTS[:1], MASK, CONTENT, 0.0, draw())["targets"] != IGNORE_INDEX).any()
 
 
 def test_of_ten_hidden_words_eight_are_masked_one_is_another_and_one_stays() -> None:
-    asked = HiddenWords("hidden", TEXTS, nn.Embedding(WORDS + 1, WIDTH), MASK, CONTENT, 1.0)
+    asked = MaskedLM("hidden", TEXTS, nn.Embedding(WORDS + 1, WIDTH), MASK, CONTENT, 1.0)
     batch = asked.batch(TEXTS * 500, draw())
-    hidden = batch["targets"] != IGNORED
+    hidden = batch["targets"] != IGNORE_INDEX
     shown, true = batch["input_ids"][hidden], batch["targets"][hidden]
     assert (shown == MASK).float().mean().item() == pytest.approx(0.8, abs=0.02)
     chance = 0.1 / CONTENT.sum().item()  # that the random word is the right one
@@ -77,9 +77,9 @@ def test_of_ten_hidden_words_eight_are_masked_one_is_another_and_one_stays() -> 
 @pytest.mark.parametrize("kind", range(4))
 def test_an_objective_hangs_on_its_own_texts_and_on_no_padding(body: nn.Module, kind: int) -> None:
     asked = every_kind(body.eval())[kind]
-    shared, batch = Shared(body, [asked]), asked.draw(6, draw())
+    shared, batch = MultiTaskModel(body, [asked]), asked.draw(6, draw())
     loss = asked.loss(shared.states(batch), batch)
-    fill = {"targets": IGNORED, "input_ids": 7, "mask": False}
+    fill = {"targets": IGNORE_INDEX, "input_ids": 7, "mask": False}
     wider = {name: F.pad(value, (0, 3), value=fill[name]) if name in fill else value for name, value in batch.items()}
     assert torch.allclose(asked.loss(shared.states(wider), wider), loss, atol=ROUNDING)
     assert torch.equal(asked.draw(6, draw())["input_ids"], batch["input_ids"]), "the same draw, the same batch"
@@ -89,9 +89,9 @@ def test_an_objective_hangs_on_its_own_texts_and_on_no_padding(body: nn.Module, 
 def test_hidden_words_by_hand(body: nn.Module) -> None:
     asked = every_kind(body.eval())[2]
     batch = asked.draw(5, draw())
-    states = Shared(body, [asked]).states(batch)
+    states = MultiTaskModel(body, [asked]).states(batch)
     scores = asked.transform(states) @ body.get_input_embeddings().weight.T + asked.bias
-    by_hand = F.cross_entropy(scores.transpose(1, 2), batch["targets"], ignore_index=IGNORED)
+    by_hand = F.cross_entropy(scores.transpose(1, 2), batch["targets"], ignore_index=IGNORE_INDEX)
     assert torch.allclose(asked.loss(states, batch), by_hand, atol=ROUNDING)
 
 
@@ -102,7 +102,7 @@ def test_missing_words_by_hand_and_wherever_they_stood(body: nn.Module) -> None:
     total, count = 0.0, 0
     for row, mask, targets in zip(states, batch["mask"], batch["targets"], strict=True):
         told = asked.head(row[mask].mean(0)).log_softmax(-1)
-        for word in targets[targets != IGNORED].tolist():
+        for word in targets[targets != IGNORE_INDEX].tolist():
             total, count = total - told[word].item(), count + 1
     assert asked.loss(states, batch).item() == pytest.approx(total / count, rel=1e-5)
     turned = batch | {"targets": batch["targets"].flip(1)}
@@ -119,14 +119,14 @@ def test_before_anything_is_learned_every_word_is_as_likely(body: nn.Module) -> 
 
 def test_the_embeddings_learn_as_a_part_of_the_body_and_are_in_it_once(body: nn.Module) -> None:
     asked = every_kind(body)[2]
-    names = [name for name, _ in Shared(body, [asked]).named_parameters(remove_duplicate=False)]
+    names = [name for name, _ in MultiTaskModel(body, [asked]).named_parameters(remove_duplicate=False)]
     assert sum("word_embeddings" in name for name in names) == 1
     assert not any(weight is body.get_input_embeddings().weight for weight in asked.parameters())
 
 
 def test_who_wants_all_alike_asks_for_less_of_what_tells_texts_apart() -> None:
     """Nothing when they are alike already; and a step after its gradient brings them nearer to each other."""
-    batch, asked = texts_batch(TEXTS), Alike("alike", TEXTS, 0.5)
+    batch, asked = texts_batch(TEXTS), CollapseObjective("alike", TEXTS, 0.5)
     same = torch.ones(*batch["input_ids"].shape, WIDTH)
     assert asked.loss(same, batch) == pytest.approx(0, abs=1e-9)
     states = torch.randn(same.shape, generator=draw(3), requires_grad=True)
@@ -141,9 +141,12 @@ def test_who_wants_all_alike_asks_for_less_of_what_tells_texts_apart() -> None:
 
 def test_no_text_is_refused() -> None:
     with pytest.raises(TrainingError, match="objective 'reviews' has no text to learn from"):
-        MissingWords("reviews", [], WIDTH, MASK, CONTENT)
+        BagOfWordsMLM("reviews", [], WIDTH, MASK, CONTENT)
 
 
 def test_the_body_is_the_one_of_the_tests() -> None:
     batch: dict[str, Tensor] = texts_batch(TEXTS)
-    assert Shared(make_body(), every_kind(make_body())).states(batch).shape == (*batch["input_ids"].shape, WIDTH)
+    assert MultiTaskModel(make_body(), every_kind(make_body())).states(batch).shape == (
+        *batch["input_ids"].shape,
+        WIDTH,
+    )

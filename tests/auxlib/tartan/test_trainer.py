@@ -11,29 +11,36 @@ from torch import Tensor, nn
 
 from auxlib.errors import TrainingError
 from auxlib.tartan import trainer as together
-from auxlib.tartan.meta_weights import Agreement, MetaWeights
-from auxlib.tartan.objectives import Alike, Labels, MissingWords, Objective, rows_batch
-from auxlib.tartan.trainer import ASKING, Plan, Shared, Taught, train_together, two_alike
+from auxlib.tartan.meta_weights import GradientStats, MetaWeights
+from auxlib.tartan.objectives import BagOfWordsMLM, Classification, CollapseObjective, Objective, rows_batch
+from auxlib.tartan.trainer import (
+    ASKING,
+    History,
+    MultiTaskModel,
+    TrainingConfig,
+    label_matched_batches,
+    train_multitask,
+)
 from tests.auxlib.tartan.conftest import MASK, ROWS, TEXTS, WIDTH, WORDS, make_body
 
-PLAN = Plan(passes=60, batch_size=8, rate=3e-3, every=10)
+PLAN = TrainingConfig(passes=60, batch_size=8, learning_rate=3e-3, eval_steps=10)
 
 
-def shared_by(*kinds: str) -> Shared:
+def shared_by(*kinds: str) -> MultiTaskModel:
     """A fresh body with these objectives."""
     body = make_body()
     torch.manual_seed(1)
     made: dict[str, Callable[[], Objective]] = {
-        "end": lambda: Labels("end", ROWS, WIDTH, 2),
-        "words": lambda: MissingWords("words", TEXTS, WIDTH, MASK, torch.arange(WORDS + 1) >= 4),
-        "alike": lambda: Alike("alike", TEXTS),
+        "end": lambda: Classification("end", ROWS, WIDTH, 2),
+        "words": lambda: BagOfWordsMLM("words", TEXTS, WIDTH, MASK, torch.arange(WORDS + 1) >= 4),
+        "alike": lambda: CollapseObjective("alike", TEXTS),
     }
-    return Shared(body, [made[kind]() for kind in kinds])
+    return MultiTaskModel(body, [made[kind]() for kind in kinds])
 
 
-def learned(*kinds: str, plan: Plan = PLAN, **more: object) -> tuple[Shared, Taught]:
+def learned(*kinds: str, plan: TrainingConfig = PLAN, **more: object) -> tuple[MultiTaskModel, History]:
     shared = shared_by(*kinds)
-    return shared, train_together(shared, plan, ROWS, progress=False, **more)
+    return shared, train_multitask(shared, plan, ROWS, progress=False, **more)
 
 
 @pytest.mark.parametrize(("kinds", "meta", "steps"), [(1, False, 60), (2, False, 30), (2, True, 18), (3, True, 13)])
@@ -43,11 +50,11 @@ def test_everybody_has_as_many_passes(kinds: int, meta: bool, steps: int) -> Non
     names = ("end", "words", "alike")[:kinds]
     _, taught = learned(*names, meta=MetaWeights(kinds) if meta else None)
     assert taught.losses.shape == taught.weights.shape == taught.cosines.shape == (steps, kinds)
-    assert len(taught.dev) == -(-steps // PLAN.every), "every ten steps, and after the last"
+    assert len(taught.dev) == -(-steps // PLAN.eval_steps), "every ten steps, and after the last"
 
 
 def test_it_learns_and_keeps_what_was_best() -> None:
-    plan = Plan(passes=400, batch_size=16, rate=1e-2, every=20)
+    plan = TrainingConfig(passes=400, batch_size=16, learning_rate=1e-2, eval_steps=20)
     shared, taught = learned("end", "words", plan=plan)
     assert taught.losses[-10:].mean(0)[0] < taught.losses[:10].mean(0)[0] / 2
     assert max(taught.dev) > 0.9
@@ -61,7 +68,7 @@ def test_one_objective_alone_is_fine_tuning_and_the_seed_decides_everything() ->
     assert torch.equal(first.losses, second.losses)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     assert torch.equal(first.weights, torch.ones(60, 1))
-    _, third = learned("end", plan=Plan(60, 8, 3e-3, every=10, seed=1))
+    _, third = learned("end", plan=TrainingConfig(60, 8, 3e-3, eval_steps=10, seed=1))
     assert not torch.equal(first.losses, third.losses)
 
 
@@ -82,36 +89,36 @@ def test_what_development_texts_said_before_is_kept_as_far_as_one_likes(monkeypa
         step = next(said)
         return [torch.full_like(weight, step) for weight in body]
 
-    def seen(body: object, objectives: list, weights: Tensor, toward: list[Tensor]) -> Agreement:
+    def seen(body: object, objectives: list, weights: Tensor, toward: list[Tensor]) -> GradientStats:
         given.append(toward)
-        return Agreement(torch.ones(2), torch.zeros(2), torch.ones(2), 1.0)
+        return GradientStats(torch.ones(2), torch.zeros(2), torch.ones(2), 1.0)
 
     monkeypatch.setattr(together, "development_gradient", asked)
-    monkeypatch.setattr(together, "add_gradients", seen)
+    monkeypatch.setattr(together, "accumulate_weighted_grads", seen)
     for smooth, expected in ((0.0, [1, 2, 3]), (0.75, [1, 1.25, 1.6875])):
         given.clear()
         said = iter(range(1, 99))
-        train_together(shared_by("end", "words"), replace(PLAN, passes=10, smooth=smooth), ROWS, MetaWeights(2), False)
+        train_multitask(shared_by("end", "words"), replace(PLAN, passes=10, smooth=smooth), ROWS, MetaWeights(2), False)
         assert [step[0].flatten()[0].item() for step in given] == expected
 
 
 def test_without_development_rows_nothing_is_chosen_and_no_weight_can_learn() -> None:
     shared = shared_by("words")
-    taught = train_together(shared, PLAN, progress=False)
+    taught = train_multitask(shared, PLAN, progress=False)
     assert taught.dev == []
     for dev in ((), ROWS[:1], [row | {"label": i} for i, row in enumerate(ROWS[:2])]):
         with pytest.raises(TrainingError, match=f"{len(dev)} rows hold none"):
-            train_together(shared_by("end", "words"), PLAN, dev, MetaWeights(2), progress=False)
+            train_multitask(shared_by("end", "words"), PLAN, dev, MetaWeights(2), progress=False)
 
 
 def test_nobody_asks_for_a_label_that_the_fresh_head_has_not_met() -> None:
     rows = [{"label": label, "row": i} for i, label in enumerate([0, 1, 0, 2, 1, 0, 0, 3])]
-    fit, ask = two_alike(rows, 9, torch.Generator().manual_seed(0))
+    fit, ask = label_matched_batches(rows, 9, torch.Generator().manual_seed(0))
     assert [row["label"] for row in fit] == [row["label"] for row in ask]
     assert sorted(row["label"] for row in fit) == [0, 0, 1], "whoever is alone of its label is left out"
     assert len({row["row"] for row in (*fit, *ask)}) == 6
-    assert [len(part) for part in two_alike(rows, 2, torch.Generator().manual_seed(0))] == [2, 2]
-    drawn = {two_alike(rows, 2, torch.Generator().manual_seed(seed))[0][0]["row"] for seed in range(20)}
+    assert [len(part) for part in label_matched_batches(rows, 2, torch.Generator().manual_seed(0))] == [2, 2]
+    drawn = {label_matched_batches(rows, 2, torch.Generator().manual_seed(seed))[0][0]["row"] for seed in range(20)}
     assert len(drawn) > 2
 
 
@@ -122,7 +129,7 @@ def test_the_body_computes_as_the_plan_says(halved: bool, dtype: torch.dtype, mo
     shared, seen = shared_by("end", "words"), set()
     inner = next(module for module in shared.body.modules() if isinstance(module, nn.Linear))
     inner.register_forward_hook(lambda module, given, made: seen.add((module.training, made.dtype)))
-    train_together(shared, replace(PLAN, passes=20, halved=halved), ROWS, progress=False)
+    train_multitask(shared, replace(PLAN, passes=20, halved=halved), ROWS, progress=False)
     assert seen == {(True, dtype), (False, dtype)}
 
 
@@ -141,7 +148,7 @@ def test_an_objective_that_breaks_is_named_and_all_is_as_the_step_before_left_it
 
     shared.objectives[1].loss = broken
     with pytest.raises(TrainingError, match="the loss of objective 'words' is nan"):
-        train_together(shared, PLAN, ROWS, progress=False)
+        train_multitask(shared, PLAN, ROWS, progress=False)
     assert len(kept) == 5
     assert all(torch.equal(a, b) for a, b in zip(shared.parameters(), kept[-1], strict=True))
     assert all(weight.isfinite().all() for weight in shared.parameters())
@@ -149,7 +156,7 @@ def test_an_objective_that_breaks_is_named_and_all_is_as_the_step_before_left_it
 
 def test_who_does_harm_loses_its_weight() -> None:
     """And it alone: what it would take away is what the development texts ask for."""
-    plan = Plan(passes=500, batch_size=16, rate=3e-3, every=50)
+    plan = TrainingConfig(passes=500, batch_size=16, learning_rate=3e-3, eval_steps=50)
     _, taught = learned("end", "words", "alike", plan=plan, meta=MetaWeights(3, rate=0.1))
     end, words, alike = taught.weights[-1].tolist()
     assert alike < min(end, words)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from auxlib.errors import AuxlibError, WorldError
-from auxlib.product import combine, kl, kl_bin
+from auxlib.product import combine, kl, kl_bernoulli
 from auxlib.worlds.letters import LetterWorld, noisy
 
 EXACT = 1e-10
@@ -370,7 +370,7 @@ def test_i21_control_costs_at_least_the_binary_divergence_and_the_exact_auxiliar
 
     accuracy, drift = tax(lambda prefix: world.next_log_probs(prefix) + world.exact_aux_logits(prefix, h))
     assert close(accuracy, 1.0)
-    assert close(drift, kl_bin(1.0, h("")))
+    assert close(drift, kl_bernoulli(1.0, h("")))
     for shift in (1.0, 2.0, 4.0):
         accuracy, drift = tax(lambda x, s=shift: world.next_log_probs(x) + (0.0 if "c" in x else s) * is_c)
-        assert drift > kl_bin(accuracy, h("")) + 1e-3
+        assert drift > kl_bernoulli(accuracy, h("")) + 1e-3

@@ -15,7 +15,7 @@ from auxlib.errors import AssetError
 from auxlib.frozen import Expert, fingerprint
 from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.story_lm import (
-    IGNORED,
+    IGNORE_INDEX,
     SHIPPED_LM,
     WELL_READ_LM,
     lm_inputs,
@@ -61,7 +61,7 @@ def test_inputs_open_with_a_blank_hide_the_others_and_are_not_shifted(world: Sto
     assert inputs["input_ids"].tolist() == [[BLANK, *row] for row in token_ids.tolist()]
     assert inputs["attention_mask"].tolist() == [[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]]
     first, second = inputs["labels"].tolist()
-    assert first == [BLANK, *token_ids[0, :3].tolist(), IGNORED, IGNORED]
+    assert first == [BLANK, *token_ids[0, :3].tolist(), IGNORE_INDEX, IGNORE_INDEX]
     assert second == [BLANK, *token_ids[1].tolist()]
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from auxlib.data.assets import data_dir
 from auxlib.errors import WorldError
-from auxlib.product import kl, kl_bin
+from auxlib.product import kl, kl_bernoulli
 from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.grammar import read_grammar
 from auxlib.worlds.storyland import Storyland
@@ -131,12 +131,12 @@ def test_i18_what_is_still_to_come_solves_the_linear_system(text: str, tmp_path:
             else:
                 without[s, t] += p
         by_solving = torch.linalg.solve(torch.eye(S, dtype=torch.float64) - without, says)
-        assert close(world.still_to_come[:, token], by_solving), world.vocabulary[token]
+        assert close(world.future_keyword_prob[:, token], by_solving), world.vocabulary[token]
     A = torch.zeros(S, S, dtype=torch.float64).index_put((source, target), probs, accumulate=True)
     start = torch.eye(S, dtype=torch.float64)[0]
     assert close(world.automaton.visits, torch.linalg.solve(torch.eye(S, dtype=torch.float64) - A.T, start))
-    assert close(world.still_to_come[:, BLANK], torch.zeros(S))
-    assert float(world.still_to_come.max()) == 1.0
+    assert close(world.future_keyword_prob[:, BLANK], torch.zeros(S))
+    assert float(world.future_keyword_prob.max()) == 1.0
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -201,11 +201,11 @@ def test_i21_the_conditional_pays_the_least_that_control_can_cost(listed: Callab
         holds, h = torch.tensor([word in x for x in small.p]), small.mass((), word)
         accuracy, drift = tax(small.world.exact_aux_logits(ids, keyword_ids))
         assert close(accuracy, 1.0)
-        assert close(drift, kl_bin(1.0, h))
+        assert close(drift, kl_bernoulli(1.0, h))
         myopic = torch.nn.functional.one_hot(keyword_ids, len(small.world.vocabulary))[:, None]
         for shift in (1.0, 3.0):
             accuracy, drift = tax(shift * myopic)
-            assert drift > kl_bin(accuracy, h) + 1e-4
+            assert drift > kl_bernoulli(accuracy, h) + 1e-4
 
 
 @pytest.mark.parametrize(
@@ -353,7 +353,7 @@ def test_no_word_is_both_and_every_content_word_can_come(world: Storyland) -> No
     assert not content & spoken
     assert content | spoken == set(world.vocabulary) - {"<s>", "."}
     assert {world.vocabulary[token] for token in world.content_ids.tolist()} == content
-    assert float(world.still_to_come[0, world.content_ids].min()) > 1e-3
+    assert float(world.future_keyword_prob[0, world.content_ids].min()) > 1e-3
 
 
 def test_verbs_agree_with_whoever_acts(world: Storyland, texts: Tensor) -> None:
@@ -374,7 +374,7 @@ def test_verbs_agree_with_whoever_acts(world: Storyland, texts: Tensor) -> None:
 
 
 def test_i07_i21_what_conditioning_saves_is_what_it_costs(world: Storyland) -> None:
-    p_c, h = world.keyword_probs[world.content_ids], world.still_to_come[0, world.content_ids]
+    p_c, h = world.keyword_probs[world.content_ids], world.future_keyword_prob[0, world.content_ids]
     assert close(h, 6 * p_c)
     assert close(world.mutual_information, -(p_c * h.log()).sum())
     assert world.mutual_information / world.mean_length < 0.3  # perplexity hardly shows it

@@ -17,7 +17,7 @@ from auxlib.__main__ import main
 from auxlib.data.assets import cache_dir
 from course.build import BEGIN, END
 from course.classroom.archives import TOP, WORDS, as_zip, instructor_files, student_files, varied
-from course.exercises.obfuscate import opened, sealed
+from course.exercises.obfuscate import obfuscate, opened
 from tests.course.classroom.conftest import COURSE, SHEET
 from tests.course.test_students import worked
 
@@ -181,7 +181,7 @@ def test_the_instructors_archive_holds_everything(monkeypatch: pytest.MonkeyPatc
 
 def test_sealed_is_not_read_and_opened_is_the_same() -> None:
     source = 'def answer():\n    """What is it?"""\n    return 42  # λ\n'
-    room = sealed(source)
+    room = obfuscate(source)
     assert "42" not in room
     assert "answer" not in room
     names: dict = {}

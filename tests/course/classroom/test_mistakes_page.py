@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from auxlib.errors import CourseError
-from course.classroom.mistakes import FOLDER, Planted, read_planted
+from course.classroom.mistakes import FOLDER, Mistake, read_mistakes
 from course.classroom.mistakes_page import mistakes_page
 from course.classroom.questions import questions
 from course.config import load_course
@@ -25,16 +25,16 @@ def page() -> str:
 
 @pytest.fixture
 def plant(tmp_path: Path):
-    def plant(text: str) -> tuple[Planted, ...]:
+    def plant(text: str) -> tuple[Mistake, ...]:
         (tmp_path / FOLDER).mkdir(parents=True)
         (tmp_path / FOLDER / "02_a.py").write_text(text, encoding="utf-8")
-        return read_planted(tmp_path)
+        return read_mistakes(tmp_path)
 
     return plant
 
 
 def test_every_planted_answer_is_there_with_its_code_and_its_whole_message(page: str) -> None:
-    for answer in read_planted(COURSE.root):
+    for answer in read_mistakes(COURSE.root):
         message = answer.verdict().says
         assert answer.says in message
         assert f"```python\n{answer.code.strip()}\n```\n\n```text\n{answer.exercise}  ✗ {message}\n```" in page
@@ -54,7 +54,7 @@ def test_fences_are_closed_and_the_marks_of_the_tests_stay_out(page: str) -> Non
 
 
 def test_the_page_says_what_the_check_says_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Planted, "verdict", lambda answer: Verdict(False, True, f"of {answer.misconception}: no."))
+    monkeypatch.setattr(Mistake, "verdict", lambda answer: Verdict(False, True, f"of {answer.misconception}: no."))
     assert "2.1  ✗ of adds in place: no." in mistakes_page(COURSE.root)
 
 
@@ -80,4 +80,4 @@ def test_a_cell_that_is_not_as_agreed_is_an_error(plant, text: str, said: str) -
 
 def test_without_planted_answers_one_is_told_where_to_go(tmp_path: Path) -> None:
     with pytest.raises(CourseError, match="run this in a clone of the repository"):
-        read_planted(tmp_path)
+        read_mistakes(tmp_path)

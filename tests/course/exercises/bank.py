@@ -6,35 +6,35 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from course.classroom.mistakes import Planted, read_planted
+from course.classroom.mistakes import Mistake, read_mistakes
 from course.exercises.exercise import Verdict
 
 ROOT = Path(__file__).parents[3]
 
 
 @cache
-def planted() -> tuple[Planted, ...]:
+def planted() -> tuple[Mistake, ...]:
     """All planted answers of this repository."""
-    return read_planted(ROOT)
+    return read_mistakes(ROOT)
 
 
-def examined() -> dict[Planted, Verdict]:
+def examined() -> dict[Mistake, Verdict]:
     """Every planted answer with the verdict it receives."""
     return {answer: answer.verdict() for answer in planted()}
 
 
-def survivors(verdicts: Mapping[Planted, Verdict]) -> dict[Planted, str]:
+def survivors(verdicts: Mapping[Mistake, Verdict]) -> dict[Mistake, str]:
     """The planted answers that were not rejected with a message of their own, and why not."""
     return {answer: why for answer in verdicts if (why := _survives(answer, verdicts))}
 
 
-def kill_rate(verdicts: Mapping[Planted, Verdict] | None = None) -> tuple[int, int]:
+def kill_rate(verdicts: Mapping[Mistake, Verdict] | None = None) -> tuple[int, int]:
     """How many planted answers were rejected with a message of their own, and how many there are."""
     verdicts = examined() if verdicts is None else verdicts
     return len(verdicts) - len(survivors(verdicts)), len(verdicts)
 
 
-def _survives(answer: Planted, verdicts: Mapping[Planted, Verdict]) -> str | None:
+def _survives(answer: Mistake, verdicts: Mapping[Mistake, Verdict]) -> str | None:
     verdict = verdicts[answer]
     others = [other for other in verdicts if other.exercise == answer.exercise and other is not answer]
     if verdict.passed or not verdict.attempted:

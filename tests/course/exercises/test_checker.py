@@ -10,7 +10,7 @@ import torch
 
 from auxlib.errors import CourseError
 from course.exercises import check, use
-from course.exercises.checker import Desk
+from course.exercises.checker import Checker
 from course.exercises.exercise import Exercise, Verdict, expect_number, gap, load_exercise
 
 
@@ -28,8 +28,8 @@ def stub(lm_logits, aux_logits):
 
 
 @pytest.fixture
-def desk() -> Desk:
-    return Desk()
+def desk() -> Checker:
+    return Checker()
 
 
 @pytest.fixture
@@ -44,13 +44,13 @@ def said(capsys: pytest.CaptureFixture) -> list[str]:
     return capsys.readouterr().out.splitlines()
 
 
-def test_a_right_answer_is_told_what_it_has_shown_and_is_used(desk: Desk, capsys) -> None:
+def test_a_right_answer_is_told_what_it_has_shown_and_is_used(desk: Checker, capsys) -> None:
     desk("2.1", right)
     assert desk.use("2.1", right) is right
     assert said(capsys) == ["2.1  ✓ multiplies the two distributions, also for huge logits and under a veto."]
 
 
-def test_a_wrong_answer_is_told_what_broke_and_the_notebook_goes_on_visibly(desk: Desk, capsys) -> None:
+def test_a_wrong_answer_is_told_what_broke_and_the_notebook_goes_on_visibly(desk: Checker, capsys) -> None:
     desk("2.1", wrong)
     assert desk.use("2.1", wrong) is load_exercise("2.1").reference
     first, second = said(capsys)
@@ -59,13 +59,13 @@ def test_a_wrong_answer_is_told_what_broke_and_the_notebook_goes_on_visibly(desk
     assert second == "2.1  going on with the reference solution."
 
 
-def test_a_stub_raises_nothing(desk: Desk, capsys) -> None:
+def test_a_stub_raises_nothing(desk: Checker, capsys) -> None:
     desk("2.1", stub)
     assert desk.use("2.1", stub) is load_exercise("2.1").reference
     assert said(capsys) == ["2.1  not attempted yet.", "2.1  going on with the reference solution."]
 
 
-def test_running_the_check_cell_twice_does_not_turn_the_reference_into_an_answer(desk: Desk, capsys) -> None:
+def test_running_the_check_cell_twice_does_not_turn_the_reference_into_an_answer(desk: Checker, capsys) -> None:
     combine_two = stub
     for _ in range(2):
         desk("2.1", combine_two)
@@ -75,7 +75,7 @@ def test_running_the_check_cell_twice_does_not_turn_the_reference_into_an_answer
     assert not any("✓" in line for line in lines)
 
 
-def test_hints_escalate_and_the_check_names_the_next_one(desk: Desk, capsys) -> None:
+def test_hints_escalate_and_the_check_names_the_next_one(desk: Checker, capsys) -> None:
     for _ in range(4):
         desk.hint("2.1")
         desk("2.1", wrong)
@@ -85,7 +85,7 @@ def test_hints_escalate_and_the_check_names_the_next_one(desk: Desk, capsys) -> 
     assert [re.findall(r"\(hint (\d)", line) for line in lines[1::2]] == [["2"], ["3"], ["3"], ["3"]]
 
 
-def test_an_answer_is_judged_once_and_a_new_definition_again(desk: Desk, judged: list) -> None:
+def test_an_answer_is_judged_once_and_a_new_definition_again(desk: Checker, judged: list) -> None:
     desk("2.1", right)
     desk.use("2.1", right)
     desk("2.1", right)

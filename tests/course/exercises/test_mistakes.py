@@ -14,7 +14,7 @@ from course.build import generate, without_solution
 from course.config import load_course
 from course.exercises.exercise import Verdict, exercises_of, load_exercise
 from course.outputs import tags
-from tests.course.exercises.bank import Planted, examined, kill_rate, planted, survivors
+from tests.course.exercises.bank import Mistake, examined, kill_rate, planted, survivors
 
 COURSE = load_course()
 ROWS = {exercise.id: row for row in COURSE.notebooks for exercise in row.exercises}
@@ -23,7 +23,7 @@ every_exercise = pytest.mark.parametrize("id", ROWS)
 
 
 @pytest.fixture(scope="module")
-def verdicts() -> dict[Planted, Verdict]:
+def verdicts() -> dict[Mistake, Verdict]:
     return examined()
 
 
@@ -46,7 +46,7 @@ def test_the_worked_notebook_agrees_with_the_reference(id: str) -> None:
 
 
 @every_exercise
-def test_each_planted_answer_is_rejected_with_its_own_message(id: str, verdicts: dict[Planted, Verdict]) -> None:
+def test_each_planted_answer_is_rejected_with_its_own_message(id: str, verdicts: dict[Mistake, Verdict]) -> None:
     here = {answer: verdict for answer, verdict in verdicts.items() if answer.exercise == id}
     assert len(here) >= AT_LEAST, f"{id} has {len(here)} planted answers"
     assert {answer.misconception: why for answer, why in survivors(here).items()} == {}
@@ -86,7 +86,7 @@ def test_a_weak_examiner_is_found_out(examine: Any, why: str, monkeypatch: pytes
     assert kill_rate(here) == (0, len(here))
 
 
-def test_two_answers_with_one_message_are_found_out(verdicts: dict[Planted, Verdict]) -> None:
+def test_two_answers_with_one_message_are_found_out(verdicts: dict[Mistake, Verdict]) -> None:
     first, second = [answer for answer in verdicts if answer.exercise == "2.1"][:2]
     here = {first: verdicts[first], second: verdicts[first]}
     assert survivors(here)[first] == f'its message is also that of "{second.misconception}"'

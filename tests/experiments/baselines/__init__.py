@@ -9,17 +9,17 @@ from torch import Tensor
 
 from auxlib.worlds.grammar import FULL_STOP
 from auxlib.worlds.story_lm import WELL_READ_LM
-from experiments.baselines.reading import Reading, System
+from experiments.baselines.reading import DecodingContext, System
 from experiments.claim.plan import SYSTEMS
-from experiments.claim.setup import Bench, Size, the_world
+from experiments.claim.setup import TrialSetup, TrialSize, load_world
 
-TINY = Size(train=64, epochs=1, dev=20, test=16)
-STOP = the_world().ids[FULL_STOP]
+TINY = TrialSize(train=64, epochs=1, dev=20, test=16)
+STOP = load_world().ids[FULL_STOP]
 
 
 @cache
-def bench_beside(expert: str = WELL_READ_LM) -> Bench:
-    return Bench(TINY, 0, expert)
+def bench_beside(expert: str = WELL_READ_LM) -> TrialSetup:
+    return TrialSetup(TINY, 0, expert)
 
 
 def build(name: str) -> System:
@@ -52,14 +52,14 @@ def asked() -> tuple[Tensor, Tensor]:
     return bench_beside().dev
 
 
-def what_is_read(rows: slice = slice(None)) -> Reading:
+def what_is_read(rows: slice = slice(None)) -> DecodingContext:
     """What is known before each token of these sentences."""
     token_ids, keyword_ids = asked()
-    return Reading.before(token_ids[rows], keyword_ids[rows])
+    return DecodingContext.before(token_ids[rows], keyword_ids[rows])
 
 
 @torch.no_grad()
-def logits_of(system: System, reading: Reading) -> Tensor:
+def logits_of(system: System, reading: DecodingContext) -> Tensor:
     return system(reading)
 
 

@@ -14,10 +14,10 @@ from transformers import DynamicCache
 from auxlib.frozen import Expert
 from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.storyland import Storyland
-from experiments.baselines.beside import Beside, Forced, Pair, PrefixClassifier, Similar, Truth
+from experiments.baselines.beside import K2T, DExperts, Forced, FrozenExpertSystem, Fudge, Truth
 from experiments.baselines.prefix import from_scratch
-from experiments.baselines.reading import Reading, System, nats, write
-from experiments.claim.setup import the_world
+from experiments.baselines.reading import DecodingContext, System, sequence_nll, write
+from experiments.claim.setup import load_world
 from tests.experiments.baselines import (
     STOP,
     asked,
@@ -39,7 +39,7 @@ def expert() -> Expert:
 
 @pytest.fixture(scope="module")
 def lm_logits(expert: Expert) -> Tensor:
-    return logits_of(Beside(expert), what_is_read())
+    return logits_of(FrozenExpertSystem(expert), what_is_read())
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +58,10 @@ def questions_of(small: Listed) -> list[tuple[Words, list[str]]]:
     return [(x, [word for word in small.grammar.content if small.mass(x, word) > 1e-6]) for x in unfinished]
 
 
-def after(small: Listed, prefix: Words, words: list[str]) -> Reading:
+def after(small: Listed, prefix: Words, words: list[str]) -> DecodingContext:
     """What is known after a prefix, once for each of the keywords."""
     read = F.pad(small.encode([prefix] * len(words)), (0, 1))
-    return Reading.before(read, small.world.keyword_ids(words))
+    return DecodingContext.before(read, small.world.keyword_ids(words))
 
 
 # ---------------------------------------------------------------- the expert itself
@@ -91,7 +91,7 @@ def test_the_weight_multiplies_what_is_added(name: str, lm_logits: Tensor) -> No
 @pytest.mark.parametrize("name", ["auxiliary", "own_trunk", "scratch_aided"])
 def test_being_told_makes_a_difference_and_not_being_told_none(name: str) -> None:
     reading = what_is_read()
-    foreign = Reading(reading.token_ids, reading.keyword_ids.roll(1), reading.seen)
+    foreign = DecodingContext(reading.token_ids, reading.keyword_ids.roll(1), reading.seen)
     told, untold = trained_a_little(name), trained_a_little("untold")
     assert farthest(logits_of(told, reading), logits_of(told, foreign)) > 1e-2
     assert torch.equal(logits_of(untold, reading), logits_of(untold, foreign))
@@ -113,13 +113,13 @@ def test_together_all_weights_learn_and_both_halves_share_one_output_matrix() ->
 
 
 def test_i10_a_pair_of_the_same_model_is_the_expert(expert: Expert, lm_logits: Tensor) -> None:
-    one = from_scratch(the_world(), 32, 1, seed=0)
-    assert torch.equal(logits_of(Pair(expert, one, one, weight=2.0), what_is_read()), lm_logits)
+    one = from_scratch(load_world(), 32, 1, seed=0)
+    assert torch.equal(logits_of(DExperts(expert, one, one, weight=2.0), what_is_read()), lm_logits)
 
 
 def test_i10_a_pair_whose_untold_half_is_the_expert_is_its_told_half(expert: Expert) -> None:
-    told = from_scratch(the_world(), 32, 1, seed=0)
-    pair = Pair(expert, told, Beside(expert))
+    told = from_scratch(load_world(), 32, 1, seed=0)
+    pair = DExperts(expert, told, FrozenExpertSystem(expert))
     assert farthest(logits_of(pair, what_is_read()), logits_of(told, what_is_read())) < 1e-4
 
 
@@ -159,7 +159,7 @@ def test_similarity_pushes_the_keyword_hardest_nobody_down_and_then_is_silent(
     expert: Expert, lm_logits: Tensor
 ) -> None:
     reading = what_is_read()
-    push = logits_of(Similar(expert, 3.0), reading) - lm_logits
+    push = logits_of(K2T(expert, 3.0), reading) - lm_logits
     assert bool((push[reading.seen] == 0).all())
     wanted = reading.keyword_ids[:, None].expand_as(reading.seen)
     assert torch.equal(push.argmax(-1)[~reading.seen], wanted[~reading.seen])
@@ -171,7 +171,7 @@ def test_similarity_is_the_cosine_of_word_vectors(expert: Expert) -> None:
     rows = expert.unembedding.double()
     for i, j in [(5, 5), (5, 9), (17, 200), (300, 31)]:
         cosine = float(rows[i] @ rows[j] / (rows[i].norm() * rows[j].norm()))
-        assert float(Similar(expert).similarity[i, j]) == pytest.approx(max(0.0, cosine), abs=1e-5)
+        assert float(K2T(expert).similarity[i, j]) == pytest.approx(max(0.0, cosine), abs=1e-5)
 
 
 # ---------------------------------------------------------------- a prefix classifier (FUDGE)
@@ -213,10 +213,10 @@ def test_i01_a_prefix_classifier_with_exact_odds_is_the_exact_posterior(
 ) -> None:
     world, V = listed.world, len(listed.world.vocabulary)
     rates = torch.linspace(0.1, 0.9, V, dtype=torch.float64)
-    system = PrefixClassifier(Expert(Known(world), None, "", ""), rates, width=4, candidates=V)
+    system = Fudge(Expert(Known(world), None, "", ""), rates, width=4, candidates=V)
 
     def exact(states: Tensor, keyword_ids: Tensor, seen: Tensor) -> Tensor:
-        h = world.still_to_come[states[..., 0].clamp(min=0), keyword_ids[:, None]]
+        h = world.future_keyword_prob[states[..., 0].clamp(min=0), keyword_ids[:, None]]
         return h.logit() - rates[keyword_ids].logit()[:, None]
 
     monkeypatch.setattr(system, "odds", exact)
@@ -227,7 +227,7 @@ def test_i01_a_prefix_classifier_with_exact_odds_is_the_exact_posterior(
 
 
 @torch.no_grad()
-def log_h_by_hand(system: PrefixClassifier, read: Tensor, keyword: int, word: int) -> float:
+def log_h_by_hand(system: Fudge, read: Tensor, keyword: int, word: int) -> float:
     """log p(keyword in sentence | these words and one more), all read again from the beginning."""
     read = torch.cat([read, torch.tensor([word])])
     if keyword in read.tolist():
@@ -245,7 +245,7 @@ def test_i16_a_classifier_that_carries_its_state_is_one_that_reads_all_again(wei
     system, memory, t = dialled(stirred(build("classifier")), weight), {}, 8
     for end in range(1, t + 1):
         with torch.no_grad():
-            found = system(Reading.before(asked()[0][:, :end], asked()[1]), memory)[:, 0]
+            found = system(DecodingContext.before(asked()[0][:, :end], asked()[1]), memory)[:, 0]
     reading, log_probs = what_is_read(), lm_logits[:, t - 1].log_softmax(-1)
     said = reading.seen[:, t - 1].tolist()
     for i in (said.index(True), said.index(False), len(said) - 1 - said[::-1].index(False)):
@@ -260,7 +260,7 @@ def test_i16_a_classifier_that_carries_its_state_is_one_that_reads_all_again(wei
 
 def test_a_classifier_asks_about_many_rows_as_about_one() -> None:
     system, (token_ids, keyword_ids) = trained_a_little("classifier"), asked()
-    found = logits_of(system, Reading.before(token_ids[:, :6].repeat(4, 1), keyword_ids.repeat(4)))
+    found = logits_of(system, DecodingContext.before(token_ids[:, :6].repeat(4, 1), keyword_ids.repeat(4)))
     assert len(found) > 64
     assert farthest(found[60:], found[:20]) < 1e-4
 
@@ -269,7 +269,7 @@ def test_a_classifier_asks_about_many_rows_as_about_one() -> None:
 def test_however_sure_the_classifier_is_nothing_overflows(
     certain: float, lm_logits: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    system, reading = build("classifier"), Reading.before(asked()[0][:, :1], asked()[1])
+    system, reading = build("classifier"), DecodingContext.before(asked()[0][:, :1], asked()[1])
     monkeypatch.setattr(system, "odds", lambda hidden, keyword_ids, seen: torch.full(seen.shape, certain))
     log_h = logits_of(system, reading)[:, 0] - lm_logits[:, 0].log_softmax(-1)
     candidates = log_h.isfinite()
@@ -284,7 +284,7 @@ def test_the_classifier_learns_from_every_prefix_with_an_own_and_a_foreign_word(
     system, (token_ids, keyword_ids) = stirred(build("classifier")), asked()
     token_ids, keyword_ids = token_ids[:8], keyword_ids[:8].clone()
     keyword_ids[2], keyword_ids[3] = token_ids[3, 4], token_ids[3, 4]  # a neighbour's word that is no foreign one
-    reading, yes, no = Reading.before(token_ids, keyword_ids), [], []
+    reading, yes, no = DecodingContext.before(token_ids, keyword_ids), [], []
     hidden = system.states(reading)
 
     def p(i: int, t: int, keyword: int, seen: bool) -> float:
@@ -312,17 +312,17 @@ def test_i01_the_truth_is_bayes_rule_over_the_listed_sentences(listed: Listed) -
 
 
 def test_i02_the_truth_scores_a_sentence_by_the_posterior() -> None:
-    world, (token_ids, keyword_ids) = the_world(), asked()
+    world, (token_ids, keyword_ids) = load_world(), asked()
     base = world.posterior(token_ids, keyword_ids)[:, 0]
-    assert farthest(-nats(Truth(world), token_ids, keyword_ids), world.log_prob(token_ids) - base.log()) < 1e-9
+    assert farthest(-sequence_nll(Truth(world), token_ids, keyword_ids), world.log_prob(token_ids) - base.log()) < 1e-9
 
 
 def test_i18_what_the_truth_writes_is_grammatical_holds_the_word_and_costs_what_it_must() -> None:
-    world, keyword_ids = the_world(), asked()[1].repeat(10)
+    world, keyword_ids = load_world(), asked()[1].repeat(10)
     written, log_q = write(Truth(world), keyword_ids, STOP, torch.Generator().manual_seed(0))
     assert bool(world.is_grammatical(written).all())
     assert bool((written == keyword_ids[:, None]).any(1).all())
-    exact = world.log_prob(written) - world.still_to_come[0, keyword_ids].log()
+    exact = world.log_prob(written) - world.future_keyword_prob[0, keyword_ids].log()
     assert farthest(log_q.double(), exact) < 1e-4
 
 

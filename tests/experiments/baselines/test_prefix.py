@@ -8,9 +8,9 @@ from torch import Tensor
 
 from auxlib.frozen import Expert, fingerprint
 from experiments.baselines.prefix import Prefixed, fine_tuned, from_scratch, lora, prompt_tuned, prompted
-from experiments.baselines.reading import Reading
+from experiments.baselines.reading import DecodingContext
 from experiments.claim.plan import SYSTEMS
-from experiments.claim.setup import learn, lessons, the_world
+from experiments.claim.setup import load_world, train_steps, training_batches
 from tests.experiments.baselines import asked, bench_beside, build, farthest, logits_of, stirred, what_is_read
 
 
@@ -24,8 +24,8 @@ def learning(system: Prefixed) -> dict[str, int]:
     return {name: weight.numel() for name, weight in system.named_parameters() if weight.requires_grad}
 
 
-def with_other_keywords(reading: Reading) -> Reading:
-    return Reading(reading.token_ids, reading.keyword_ids.roll(1), reading.seen)
+def with_other_keywords(reading: DecodingContext) -> DecodingContext:
+    return DecodingContext(reading.token_ids, reading.keyword_ids.roll(1), reading.seen)
 
 
 @torch.no_grad()
@@ -60,7 +60,7 @@ def test_i06_fine_tuning_starts_as_the_prompted_expert(expert: Expert) -> None:
 @pytest.mark.parametrize("make", [fine_tuned, lambda expert: lora(expert, 4), lambda expert: prompt_tuned(expert, 8)])
 def test_i15_what_learns_is_a_copy_and_the_expert_stays(expert: Expert, make) -> None:
     system = make(expert)
-    for _ in learn(system, lessons(bench_beside(), 1, 16), 1e-2):
+    for _ in train_steps(system, training_batches(bench_beside(), 1, 16), 1e-2):
         pass
     assert farthest(logits_of(system, what_is_read()), logits_of(prompted(expert), what_is_read())) > 1e-3
     assert fingerprint(expert.model) == expert.fingerprint
@@ -75,13 +75,13 @@ def test_being_told_makes_a_difference(name: str) -> None:
 
 
 def test_a_model_that_is_not_told_ignores_the_keyword() -> None:
-    untold = from_scratch(the_world(), 32, 1, seed=0, told=False)
+    untold = from_scratch(load_world(), 32, 1, seed=0, told=False)
     assert torch.equal(
         *(logits_of(untold, reading) for reading in (what_is_read(), with_other_keywords(what_is_read())))
     )
-    told = from_scratch(the_world(), 32, 1, seed=0)
+    told = from_scratch(load_world(), 32, 1, seed=0)
     reading = what_is_read()
-    nothing = Reading(reading.token_ids, torch.zeros_like(reading.keyword_ids), reading.seen)
+    nothing = DecodingContext(reading.token_ids, torch.zeros_like(reading.keyword_ids), reading.seen)
     assert torch.equal(logits_of(untold, reading), logits_of(told, nothing))
 
 
@@ -105,7 +105,7 @@ def test_all_of_a_fine_tuned_expert_learns(expert: Expert) -> None:
 
 @pytest.mark.parametrize(("width", "layers"), [(32, 1), (96, 2), (112, 2)])
 def test_a_model_from_scratch_has_the_shape_asked_for(width: int, layers: int) -> None:
-    system, V = from_scratch(the_world(), width, layers, seed=3), len(the_world().vocabulary)
+    system, V = from_scratch(load_world(), width, layers, seed=3), len(load_world().vocabulary)
     blocks = layers * (4 * width * width + 3 * width * 2 * width + 2 * width)
     assert sum(learning(system).values()) == V * width + blocks + width
     assert logits_of(system, what_is_read()).shape == (*asked()[0].shape, V)
@@ -113,7 +113,7 @@ def test_a_model_from_scratch_has_the_shape_asked_for(width: int, layers: int) -
 
 def test_a_model_from_scratch_follows_its_seed_and_leaves_chance_alone() -> None:
     state = torch.get_rng_state()
-    same, again, other = (from_scratch(the_world(), 32, 1, seed).lm for seed in (0, 0, 1))
+    same, again, other = (from_scratch(load_world(), 32, 1, seed).lm for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), state)
     assert fingerprint(same) == fingerprint(again) != fingerprint(other)
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from auxlib.frozen import fingerprint
 from auxlib.worlds.automaton import BLANK
-from experiments.baselines.reading import LONGEST, Memory, Reading, System, nats, write
+from experiments.baselines.reading import LONGEST, DecodingContext, Memory, System, sequence_nll, write
 from experiments.claim.plan import SYSTEMS
-from experiments.claim.setup import learn, lessons
+from experiments.claim.setup import train_steps, training_batches
 from tests.experiments.baselines import (
     STOP,
     asked,
@@ -47,7 +47,7 @@ def seen_by_hand(read: list[int], keyword: int) -> list[bool]:
 def test_seen_says_whether_the_keyword_is_among_the_words_read() -> None:
     token_ids, keyword_ids = asked()
     keyword_ids = torch.cat([keyword_ids[:10], keyword_ids[10:15].roll(1), torch.zeros(5, dtype=torch.long)])
-    reading = Reading.before(token_ids, keyword_ids)
+    reading = DecodingContext.before(token_ids, keyword_ids)
     assert reading.token_ids.tolist() == [[BLANK, *row[:-1]] for row in token_ids.tolist()]
     rows = zip(reading.token_ids.tolist(), keyword_ids.tolist(), strict=True)
     assert reading.seen.tolist() == [seen_by_hand(read, keyword) for read, keyword in rows]
@@ -55,10 +55,10 @@ def test_seen_says_whether_the_keyword_is_among_the_words_read() -> None:
 
 def test_reading_word_by_word_is_reading_the_whole() -> None:
     token_ids, keyword_ids = asked()
-    reading = Reading.before(token_ids[:, :1], keyword_ids)
+    reading = DecodingContext.before(token_ids[:, :1], keyword_ids)
     for t in range(1, token_ids.shape[1]):
         reading = reading.then(token_ids[:, t - 1 : t])
-    whole = Reading.before(token_ids, keyword_ids)
+    whole = DecodingContext.before(token_ids, keyword_ids)
     assert torch.equal(reading.token_ids, whole.token_ids)
     assert torch.equal(reading.seen, whole.seen)
 
@@ -69,7 +69,7 @@ def test_reading_word_by_word_is_reading_the_whole() -> None:
 @every_scoring_system
 def test_i16_i20_a_sentence_written_with_memory_has_the_log_q_of_the_whole_sentence(name: str) -> None:
     written, log_q = written_by(name)
-    assert farthest(log_q.double(), -nats(trained_a_little(name), written, asked()[1]).double()) < 1e-4
+    assert farthest(log_q.double(), -sequence_nll(trained_a_little(name), written, asked()[1]).double()) < 1e-4
 
 
 @every_system
@@ -92,10 +92,10 @@ def test_a_row_does_not_depend_on_its_batch_mates(name: str) -> None:
 def test_what_comes_later_is_not_known_yet(name: str) -> None:
     system, (token_ids, keyword_ids), t = trained_a_little(name), asked(), 7
     now = logits_of(system, what_is_read())[:, :t]
-    assert farthest(logits_of(system, Reading.before(token_ids[:, :t], keyword_ids)), now) < 3e-4
+    assert farthest(logits_of(system, DecodingContext.before(token_ids[:, :t], keyword_ids)), now) < 3e-4
     changed = token_ids.clone()
     changed[:, t - 1 :] = BLANK if name == "truth" else keyword_ids[:, None]  # the truth reads what can be said only
-    assert farthest(logits_of(system, Reading.before(changed, keyword_ids))[:, :t], now) < 3e-4
+    assert farthest(logits_of(system, DecodingContext.before(changed, keyword_ids))[:, :t], now) < 3e-4
 
 
 def test_all_but_the_classifier_can_score() -> None:
@@ -105,7 +105,7 @@ def test_all_but_the_classifier_can_score() -> None:
 class Silent(System):
     """All words are alike to it, and nearly always it would rather say nothing."""
 
-    def forward(self, reading: Reading, memory: Memory | None = None) -> Tensor:
+    def forward(self, reading: DecodingContext, memory: Memory | None = None) -> Tensor:
         logits = torch.zeros(*reading.token_ids.shape, 5)
         logits[..., BLANK] = 30.0
         return logits
@@ -117,7 +117,9 @@ def test_the_blank_is_never_said_and_takes_nothing_from_the_words() -> None:
     assert torch.equal((written != BLANK).sum(1), lengths)
     assert 1 in lengths
     assert log_q.tolist() == pytest.approx((-lengths * torch.tensor(4.0).log()).tolist(), abs=1e-4)
-    assert nats(Silent(), written, torch.ones(50, dtype=torch.long)).tolist() == pytest.approx((-log_q).tolist())
+    assert sequence_nll(Silent(), written, torch.ones(50, dtype=torch.long)).tolist() == pytest.approx(
+        (-log_q).tolist()
+    )
 
 
 def test_the_same_seed_writes_the_same_and_another_something_else() -> None:
@@ -144,7 +146,7 @@ def test_i15_training_moves_what_gets_a_gradient_and_nothing_else(name: str) -> 
     spec, system = SYSTEMS[name], build(name)
     bench = bench_beside(spec.expert)
     before = {which: weight.detach().clone() for which, weight in system.named_parameters()}
-    *_, (_, mean, _) = learn(system, lessons(bench, 1, 16, spec.cached, spec.shuffled), 1e-2)
+    *_, (_, mean, _) = train_steps(system, training_batches(bench, 1, 16, spec.cached, spec.shuffled), 1e-2)
     for which, weight in system.named_parameters():
         pulled = weight.grad is not None and bool(weight.grad.any())
         assert torch.equal(weight, before[which]) != pulled, which
@@ -159,7 +161,7 @@ def test_i15_training_moves_what_gets_a_gradient_and_nothing_else(name: str) -> 
 def test_i15_kept_states_give_the_loss_of_states_computed_anew(name: str) -> None:
     spec, system = SYSTEMS[name], stirred(build(name))
     bench = bench_beside(spec.expert)
-    kept, anew = (next(lessons(bench, 1, 16, cached, spec.shuffled)) for cached in (True, False))
+    kept, anew = (next(training_batches(bench, 1, 16, cached, spec.shuffled)) for cached in (True, False))
     assert kept[0].hidden is not None
     assert anew[0].hidden is None
     with torch.no_grad():

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from auxlib.frozen import Expert
 from auxlib.worlds.story_lm import load_story_lm
-from experiments.baselines.beside import Beside
-from experiments.baselines.reading import Reading
+from experiments.baselines.beside import FrozenExpertSystem
+from experiments.baselines.reading import DecodingContext
 from experiments.baselines.story_auxiliary import StoryAuxiliary, StoryAuxiliaryConfig
-from experiments.claim.setup import the_world
+from experiments.claim.setup import load_world
 
 SOURCE = Path(__file__).parents[3] / "notebooks" / "src" / "05_the_keyword_auxiliary.py"
 BUILT = {"already_seen", "Gate", "boost_keyword", "KeywordAuxiliary"}
@@ -41,8 +41,8 @@ def expert() -> Expert:
 def sentences() -> tuple[Tensor, Tensor]:
     """Token ids and keywords: own, of a neighbour, and 0, for nothing."""
     draw = torch.Generator().manual_seed(0)
-    token_ids = the_world().sample(30, draw)
-    keyword_ids = the_world().draw_keywords(token_ids, draw)
+    token_ids = load_world().sample(30, draw)
+    keyword_ids = load_world().draw_keywords(token_ids, draw)
     keyword_ids[::5], keyword_ids[1::5] = 0, keyword_ids[1::5].roll(1)
     return token_ids, keyword_ids
 
@@ -50,8 +50,8 @@ def sentences() -> tuple[Tensor, Tensor]:
 @pytest.fixture(scope="module")
 def known(expert: Expert, sentences: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """The expert's states, the keywords, and whether they were read: what an auxiliary is given."""
-    reading = Reading.before(*sentences)
-    return Beside(expert).states(reading), reading.keyword_ids, reading.seen
+    reading = DecodingContext.before(*sentences)
+    return FrozenExpertSystem(expert).states(reading), reading.keyword_ids, reading.seen
 
 
 def made(expert: Expert, by: float = 0.1, seed: int = 0, **config: object) -> StoryAuxiliary:
@@ -127,9 +127,9 @@ def test_the_boost_lifts_the_keyword_alone_while_it_is_missing(expert: Expert, k
     assert apart(lift, by_hand) < 1e-4
 
 
-@pytest.mark.parametrize("writes", ["hidden", "logits"])
-def test_the_weight_multiplies_all_it_says(expert: Expert, known: tuple, writes: str) -> None:
-    auxiliary, lm_logits = made(expert, writes=writes), known[0] @ expert.unembedding.T
+@pytest.mark.parametrize("output_mode", ["hidden", "logits"])
+def test_the_weight_multiplies_all_it_says(expert: Expert, known: tuple, output_mode: str) -> None:
+    auxiliary, lm_logits = made(expert, output_mode=output_mode), known[0] @ expert.unembedding.T
     assert apart(auxiliary(*known, 3.0) - lm_logits, 3 * (auxiliary(*known) - lm_logits)) < 1e-3
 
 
@@ -138,7 +138,7 @@ def test_the_weight_multiplies_all_it_says(expert: Expert, known: tuple, writes:
 
 def test_a10_an_own_output_matrix_that_is_w_times_step_says_the_same(expert: Expert, known: tuple) -> None:
     W, in_space = expert.unembedding.detach(), made(expert)
-    in_logits = made(expert, writes="logits")
+    in_logits = made(expert, output_mode="logits")
     in_logits.gate, in_logits.boost = in_space.gate, in_space.boost
     in_logits.step.weight.copy_(W @ in_space.step.weight)
     in_logits.step.bias.copy_(W @ in_space.step.bias)
@@ -168,24 +168,26 @@ def test_without_the_experts_logits_just_these_are_missing(expert: Expert, known
     whole = made(expert)
     alone = otherwise(whole, expert, adds=False)
     assert apart(whole(*known) - alone(*known), known[0] @ expert.unembedding.T) < 1e-4
-    in_logits = made(expert, writes="logits")
+    in_logits = made(expert, output_mode="logits")
     alone = otherwise(in_logits, expert, adds=False)
     assert apart(in_logits(*known) - alone(*known), known[0] @ expert.unembedding.T) < 1e-4
 
 
-@pytest.mark.parametrize(("zero_init", "writes"), [(True, "hidden"), (True, "logits"), (False, "hidden")])
+@pytest.mark.parametrize(("zero_init", "output_mode"), [(True, "hidden"), (True, "logits"), (False, "hidden")])
 def test_i06_it_starts_as_the_expert_or_as_a_random_product(
-    expert: Expert, known: tuple, zero_init: bool, writes: str
+    expert: Expert, known: tuple, zero_init: bool, output_mode: str
 ) -> None:
-    auxiliary = made(expert, by=0.0, zero_init=zero_init, writes=writes)
+    auxiliary = made(expert, by=0.0, zero_init=zero_init, output_mode=output_mode)
     assert torch.equal(auxiliary(*known), auxiliary.unembed(known[0])) == zero_init
 
 
-@pytest.mark.parametrize(("width", "mix", "writes"), [(8, False, "hidden"), (24, True, "hidden"), (24, True, "logits")])
-def test_its_size_is_a_sum(expert: Expert, width: int, mix: bool, writes: str) -> None:
-    auxiliary = StoryAuxiliary(expert.unembedding, StoryAuxiliaryConfig(width=width, mix=mix, writes=writes))
+@pytest.mark.parametrize(
+    ("width", "mix", "output_mode"), [(8, False, "hidden"), (24, True, "hidden"), (24, True, "logits")]
+)
+def test_its_size_is_a_sum(expert: Expert, width: int, mix: bool, output_mode: str) -> None:
+    auxiliary = StoryAuxiliary(expert.unembedding, StoryAuxiliaryConfig(width=width, mix=mix, output_mode=output_mode))
     V, D = expert.unembedding.shape
-    gate, out = V * D + 3 * (D + 1) * width + 2 * width, D if writes == "hidden" else V
+    gate, out = V * D + 3 * (D + 1) * width + 2 * width, D if output_mode == "hidden" else V
     by_hand = gate + mix * (width + 1) * width + (width + 1) * out + width + 1
     assert sum(weight.numel() for weight in auxiliary.parameters() if weight.requires_grad) == by_hand
 

@@ -15,13 +15,13 @@ from auxlib.worlds.story_lm import load_story_lm
 from experiments.claim import campaign
 from experiments.claim.campaign import SEARCH_SEED, SEEDS, WHOLE, chosen, comparisons, made_by, run_campaign, searches
 from experiments.claim.plan import SYSTEMS
-from experiments.claim.setup import Size, the_world
+from experiments.claim.setup import TrialSize, load_world
 from experiments.claim.trial import run_trial
 from experiments.runner import Trial
 
 SEARCHED = {name for name, spec in SYSTEMS.items() if len(spec.settings) > 1}
 SETTINGS = {name: SYSTEMS[name].settings[1] for name in SEARCHED}
-TINY = Size(train=64, epochs=2, dev=8, test=8)
+TINY = TrialSize(train=64, epochs=2, dev=8, test=8)
 
 
 # --- the search ---
@@ -180,11 +180,11 @@ def test_a_trial_that_failed_still_says_which_system_seed_and_size_it_was(
 def test_the_provenance_is_the_same_each_time_and_changes_with_the_experts_and_with_the_world(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before, other = made_by(), the_world().sample(200, torch.Generator().manual_seed(1))
+    before, other = made_by(), load_world().sample(200, torch.Generator().manual_seed(1))
     torch.rand(3)
     assert made_by() == before
     with monkeypatch.context() as patch:
         patch.setattr(campaign, "load_story_lm", lambda name: replace(load_story_lm(name), fingerprint="other"))
         assert made_by() != before
-    monkeypatch.setattr(type(the_world()), "sample", lambda *_: other)
+    monkeypatch.setattr(type(load_world()), "sample", lambda *_: other)
     assert made_by() != before

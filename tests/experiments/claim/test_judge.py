@@ -14,7 +14,7 @@ from torch import Tensor
 from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.storyland import Storyland
 from experiments.claim.judge import StoryJudge, distinct_pairs, holds_keyword
-from experiments.claim.setup import the_world
+from experiments.claim.setup import load_world
 from tests.grammars import TEXTS, Listed, Words, close, grammar_of
 
 TINY = """
@@ -40,7 +40,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Listed:
 
 @pytest.fixture(scope="module")
 def world() -> Storyland:
-    return the_world()
+    return load_world()
 
 
 @pytest.fixture(scope="module")

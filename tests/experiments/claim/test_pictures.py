@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from auxlib.data.json_io import write_whole
+from auxlib.data.json_io import write_json_atomic
 from auxlib.plot import Picture
 from experiments.claim.pictures import (
     against_cost,
@@ -96,8 +96,8 @@ def test_data_starts_and_tasks_can_be_drawn(found: dict, recorded: list[dict]) -
 
 
 def test_the_readmes_figure_is_kept_with_its_description(tmp_path: Path, found: dict, recorded: list[dict]) -> None:
-    write_whole(tmp_path / RESULTS, found)
-    write_whole(tmp_path / CURVES, recorded)
+    write_json_atomic(tmp_path / RESULTS, found)
+    write_json_atomic(tmp_path / CURVES, recorded)
     illustrate(tmp_path)
     kept = json.loads((tmp_path / RESULTS).read_text(encoding="utf-8"))
     assert (tmp_path / RESULTS.parent / kept["figure"]).read_bytes().startswith(b"\x89PNG")

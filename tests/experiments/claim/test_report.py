@@ -14,16 +14,16 @@ import pytest
 import torch
 
 from auxlib.data.assets import data_dir
-from auxlib.data.json_io import write_whole
+from auxlib.data.json_io import write_json_atomic
 from auxlib.errors import CourseError, ResultsMismatch
 from auxlib.flops import ComputeLedger
-from auxlib.metrics import least_drift, wilson
+from auxlib.metrics import min_kl_for_success, wilson
 from auxlib.worlds.story_lm import WELL_READ_LM
 from experiments.claim import report
 from experiments.claim.plan import SYSTEMS
 from experiments.claim.report import assemble, curves, differences, load_claim
 from experiments.claim.results import AGAIN, CURVES, FACTORS, NEEDED, RESULTS, read_claim
-from experiments.claim.setup import Size
+from experiments.claim.setup import TrialSize
 from experiments.claim.trial import run_trial
 from experiments.runner import Record, Trial, provenance
 
@@ -120,7 +120,7 @@ def shape(value: Any) -> Any:
 
 @pytest.mark.parametrize(("system", "setting"), [("auxiliary", {"rate": 0.006, "batch": 64}), ("forced", {})])
 def test_the_records_of_these_tests_have_the_shape_of_real_ones(system: str, setting: dict[str, float]) -> None:
-    real = run_trial(Trial(system, 0, Size(train=64, epochs=1, dev=8, test=8), setting))
+    real = run_trial(Trial(system, 0, TrialSize(train=64, epochs=1, dev=8, test=8), setting))
     assert shape(real | {"seconds": 1.0, "made_by": ""}) == shape(record(system, 0))
     json.dumps(real, allow_nan=False)
 
@@ -246,7 +246,7 @@ def test_who_drifts_no_further_than_control_needs_has_efficiency_one(times: floa
     pooled = sum(test["accuracy"] for test in judged(records, "auxiliary")) / len(records)
     for one in records:
         for here in one["curve"]:
-            here["test"]["drift"] = times * least_drift(pooled, *FRONTIER)
+            here["test"]["drift"] = times * min_kl_for_success(pooled, *FRONTIER)
     assert results(records)["systems"]["auxiliary"]["efficiency"] == pytest.approx(efficiency, abs=1e-4)
 
 
@@ -258,7 +258,7 @@ def test_who_does_not_drift_has_no_efficiency() -> None:
 
 def test_the_frontier_rises_and_is_the_least_drift(found: dict[str, Any]) -> None:
     wanted, drift = zip(*found["frontier"], strict=True)
-    assert drift == pytest.approx([least_drift(success, *FRONTIER) for success in wanted], abs=1e-4)
+    assert drift == pytest.approx([min_kl_for_success(success, *FRONTIER) for success in wanted], abs=1e-4)
     assert list(wanted) == sorted(wanted)
     past_chance = [paid for success, paid in found["frontier"] if success > float(FRONTIER[0] @ FRONTIER[1])]
     assert past_chance == sorted(past_chance)
@@ -339,11 +339,11 @@ def test_a_system_that_fails_when_run_again_is_no_agreement(found: dict[str, Any
 
 
 def test_figures_that_went_through_a_file_are_the_same(found: dict[str, Any], tmp_path: Path) -> None:
-    write_whole(tmp_path / "claim.json", found)
+    write_json_atomic(tmp_path / "claim.json", found)
     recorded = json.loads((tmp_path / "claim.json").read_text(encoding="utf-8"))
     assert recorded == found
     assert differences(results(campaign((1,))), recorded, 1) == []
-    write_whole(tmp_path / "curves.json", curves(campaign()))
+    write_json_atomic(tmp_path / "curves.json", curves(campaign()))
 
 
 @pytest.fixture
@@ -351,7 +351,7 @@ def root(tmp_path: Path, found: dict[str, Any], monkeypatch: pytest.MonkeyPatch)
     """A repository with recorded results of this code and data."""
     monkeypatch.setattr(report, "made_by", lambda: provenance(1, texts="0123abcd"))
     monkeypatch.setattr(report, "behaviour_probe", lambda: [6.5001, 2.4999])
-    write_whole(tmp_path / RESULTS, copy.deepcopy(found) | MADE)
+    write_json_atomic(tmp_path / RESULTS, copy.deepcopy(found) | MADE)
     return tmp_path
 
 
@@ -378,7 +378,7 @@ def test_results_of_another_version_or_behaviour_are_refused(root: Path, monkeyp
 def test_results_that_lack_something_are_refused_by_name(root: Path, part: str) -> None:
     recorded = json.loads((root / RESULTS).read_text(encoding="utf-8"))
     del recorded[part]
-    write_whole(root / RESULTS, recorded)
+    write_json_atomic(root / RESULTS, recorded)
     for read in (read_claim, load_claim):
         with pytest.raises(CourseError, match=f"lacks {part}; make it again: {AGAIN}"):
             read(root)

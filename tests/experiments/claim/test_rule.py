@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from experiments.claim.rule import Bar, best, first_past, supported, verdict
+from experiments.claim.rule import Threshold, best, first_passing_checkpoint, supported, verdict
 
 Figures = dict[str, float]
 Point = dict[str, Any]
@@ -214,14 +214,14 @@ def test_units_do_not_matter(change: str) -> None:
 
 
 def test_the_bar_by_hand() -> None:
-    bar = Bar.of(figures(0.90, slor=2.0, slor_se=0.05))
+    bar = Threshold.of(figures(0.90, slor=2.0, slor_se=0.05))
     assert bar.accuracy == pytest.approx(0.855)
     assert bar.slor == pytest.approx(1.902)
     found = verdict(changed(SCRATCH, 3, "test", accuracy=0.90, slor=1.5, slor_se=0.05), OURS)
     assert found["bar"] == {"accuracy": pytest.approx(0.855), "slor": pytest.approx(1.402)}, "of the test figures"
 
 
-BAR = Bar(accuracy=0.90, slor=2.0)
+BAR = Threshold(accuracy=0.90, slor=2.0)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ BAR = Bar(accuracy=0.90, slor=2.0)
 def test_the_bar_is_passed_by_a_standard_error_or_just_reached(reached: Figures, plain: bool, by_one: bool) -> None:
     assert BAR.passed(reached) is plain
     assert BAR.passed(reached, margin=1.0) is by_one
-    assert (first_past([point(1, 1.0, reached)], BAR) is not None) is by_one
+    assert (first_passing_checkpoint([point(1, 1.0, reached)], BAR) is not None) is by_one
 
 
 @pytest.mark.parametrize("spoil", [lambda x: x | {"slor_se": 0.5}, lambda x: x | {"n": 10}])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from experiments.claim.plan import SYSTEMS
-from experiments.claim.table import CONTROLS, MAIN, VARIANTS, as_lines, as_markdown, conclusion, rows, said
+from experiments.claim.table import CONTROLS, MAIN, VARIANTS, as_lines, as_markdown, conclusion, said, system_rows
 from tests.experiments.claim.test_report import SEEDS, campaign, failing, results
 
 Found = dict[str, Any]
@@ -28,7 +28,7 @@ def with_failures() -> Found:
 
 
 def row_of(found: Found, name: str) -> Row:
-    return rows(found, [name])[0]
+    return system_rows(found, [name])[0]
 
 
 # --- rows ---
@@ -37,7 +37,7 @@ def row_of(found: Found, name: str) -> Row:
 def test_nothing_that_was_run_is_left_out_of_the_tables(found: Found) -> None:
     assert {*MAIN, *CONTROLS, *VARIANTS} == SYSTEMS.keys()
     for names in (MAIN, CONTROLS, VARIANTS):
-        assert [row["system"] for row in rows(found, names)] == [SYSTEMS[name].label for name in names]
+        assert [row["system"] for row in system_rows(found, names)] == [SYSTEMS[name].label for name in names]
     assert len(set(MAIN)) == len(MAIN)
 
 
@@ -71,7 +71,7 @@ def test_what_is_not_known_is_a_dash(found: Found) -> None:
 
 
 def test_a_system_that_failed_keeps_its_row_with_its_error(with_failures: Found) -> None:
-    table = rows(with_failures)
+    table = system_rows(with_failures)
     assert [row["system"].split(" (seed")[0] for row in table] == [SYSTEMS[name].label for name in MAIN]
     assert row_of(with_failures, "lora_4") == {
         "system": "LoRA, rank 4", "keyword": "FAILED: RuntimeError: barn on fire"
@@ -84,7 +84,9 @@ def test_a_system_that_failed_with_some_seeds_says_with_which(with_failures: Fou
     assert row["keyword"].startswith("0.")
 
 
-@pytest.mark.parametrize("shown", [lambda found: as_markdown(rows(found)), lambda found: "\n".join(as_lines(found))])
+@pytest.mark.parametrize(
+    "shown", [lambda found: as_markdown(system_rows(found)), lambda found: "\n".join(as_lines(found))]
+)
 def test_failures_are_seen_in_readme_and_terminal(shown: Callable[[Found], str], with_failures: Found) -> None:
     assert "FAILED: RuntimeError: barn on fire" in shown(with_failures)
     assert "seed 1, 3 FAILED" in shown(with_failures)
@@ -98,7 +100,7 @@ def cells(markdown: str) -> list[list[str]]:
 
 
 def test_markdown_has_one_header_and_a_line_for_each_row(found: Found) -> None:
-    table = rows(found)
+    table = system_rows(found)
     header, rule, *body = cells(as_markdown(table))
     assert header == list(table[0])
     assert all(re.fullmatch("-+:?", cell) for cell in rule)
@@ -111,7 +113,7 @@ def test_markdown_has_one_header_and_a_line_for_each_row(found: Found) -> None:
 def test_a_failed_row_does_not_take_columns_from_the_others_wherever_it_stands(
     order: int, with_failures: Found
 ) -> None:
-    header, _, *body = cells(as_markdown(rows(with_failures, ("lora_4", "scratch")[::order])))
+    header, _, *body = cells(as_markdown(system_rows(with_failures, ("lora_4", "scratch")[::order])))
     assert header == list(row_of(with_failures, "scratch"))
     assert {len(line) for line in body} == {len(header)}
 
@@ -119,7 +121,7 @@ def test_a_failed_row_does_not_take_columns_from_the_others_wherever_it_stands(
 def test_an_error_of_many_lines_is_still_one_row() -> None:
     error = "RuntimeError: sizes differ:\n\tweight | [3, 4]\n\tbias | [3] (trial.py, line 7)"
     broken = results(failing(campaign((0,)), "lora_4", 0, error=error))
-    header, _, *body = cells(as_markdown(rows(broken)))
+    header, _, *body = cells(as_markdown(system_rows(broken)))
     assert len(body) == len(MAIN)
     assert {len(line) for line in body} == {len(header)}
     lines = as_lines(broken)

@@ -14,40 +14,40 @@ import torch
 from datasets import Dataset, DatasetDict
 from torch import Tensor
 
-from experiments.baselines.reading import Reading
-from experiments.claim.setup import the_world
+from experiments.baselines.reading import DecodingContext
+from experiments.claim.setup import load_world
 from experiments.control import real, storyland
-from experiments.control.joint_conditions import Several
+from experiments.control.joint_conditions import JointConditions
 from experiments.control.story import draw_several
 from experiments.runner import Record
 
-TINY = storyland.Size(train=64, epochs=1, questions=20)
-FEW = real.Size(words=4, pairs=3, dial=3)
+TINY = storyland.StorySize(train=64, epochs=1, questions=20)
+FEW = real.RealSize(words=4, pairs=3, dial=3)
 HELD_OUT = ["night", "cat", "grey", "narrow", "owl", "pier", "moat", "inn", "well"]
 
 
 @cache
 def sentences(n: int = 30) -> Tensor:
     """Sentences of the world, ``[n, T]``."""
-    return the_world().sample(n, torch.Generator().manual_seed(7))
+    return load_world().sample(n, torch.Generator().manual_seed(7))
 
 
 @cache
 def words(n: int = 30) -> Tensor:
     """Three different words of each, ``[n, 3]``."""
-    content = the_world().is_content(sentences(n))
+    content = load_world().is_content(sentences(n))
     return draw_several(content, sentences(n), 3, torch.Generator().manual_seed(8))
 
 
 @cache
-def several(K: int, n: int = 30) -> Several:
+def several(K: int, n: int = 30) -> JointConditions:
     """Requests for the first K of them."""
-    return Several.keywords(the_world(), words(n)[:, :K])
+    return JointConditions.keywords(load_world(), words(n)[:, :K])
 
 
-def what_is_read() -> Reading:
+def what_is_read() -> DecodingContext:
     """What is known before each token of these sentences, asked for the first of the words."""
-    return Reading.before(sentences(), words()[:, 0])
+    return DecodingContext.before(sentences(), words()[:, 0])
 
 
 @cache
@@ -96,13 +96,13 @@ def real_found(
     monkeypatch.setattr(real, "load_expert", lambda: None)
     monkeypatch.setattr(real, "load_corpus", corpus)
     monkeypatch.setattr(real, "Slor", lambda *_: lambda texts: [2 - len(text.split()) / 100 for text in texts])
-    monkeypatch.setattr(real, "shipped", stub_of)
+    monkeypatch.setattr(real, "load_pretrained", stub_of)
     monkeypatch.setattr(real, "write_sentences", write)
     return {f"real-{name}": work(FEW) for name, work in real.TRIALS.items()}, calls
 
 
 def stub_of(expert: Any, several: bool = False) -> Any:
     """What `write_sentences` is handed in the place of a model."""
-    stub = SimpleNamespace(several=several, speakers=["keyword"])
-    stub.add = lambda name, folder: stub.speakers.append(name)
+    stub = SimpleNamespace(several=several, auxiliaries=["keyword"])
+    stub.add = lambda name, folder: stub.auxiliaries.append(name)
     return stub

@@ -67,7 +67,7 @@ def test_every_part_is_run_once_with_the_size_of_its_kind(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(experiment, "run_trials", run)
     monkeypatch.setattr(experiment, "made_by", lambda: "us")
-    records, seconds = run_experiment(tmp_path, experiment.Size(TINY, FEW), jobs=4)
+    records, seconds = run_experiment(tmp_path, experiment.ControlSize(TINY, FEW), jobs=4)
     parts = {f"{where}-{name}" for where, works in experiment.TRIALS.items() for name in works}
     assert sorted(trial.system for trial in asked) == sorted(records) == sorted(parts)
     assert all(trial.size == (TINY if trial.system.startswith("storyland") else FEW) for trial in asked)

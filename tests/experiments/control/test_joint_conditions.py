@@ -12,7 +12,7 @@ from torch import Tensor
 
 from auxlib.errors import WorldError
 from auxlib.worlds.storyland import Storyland
-from experiments.control.joint_conditions import Several
+from experiments.control.joint_conditions import JointConditions
 from tests.grammars import TEXTS, Listed, Words, close
 
 Request = frozenset[str]
@@ -45,7 +45,7 @@ def test_i11_the_posterior_is_the_share_of_the_sentences_that_fulfil_all(
 ) -> None:
     small = listed(name)
     asked = questions(small)
-    several = Several(small.world, wanted(small.world, asked))
+    several = JointConditions(small.world, wanted(small.world, asked))
     for prefix in small.prefixes:
         ids = small.encode([prefix] * len(asked))
         by_hand = torch.tensor([share(small, prefix, requests) for requests in asked], dtype=torch.float64)
@@ -56,7 +56,7 @@ def test_i11_the_posterior_is_the_share_of_the_sentences_that_fulfil_all(
 def test_i11_each_word_leads_to_what_is_left_to_fulfil(listed: Callable[[str], Listed], name: str) -> None:
     small = listed(name)
     asked = questions(small)
-    several = Several(small.world, wanted(small.world, asked))
+    several = JointConditions(small.world, wanted(small.world, asked))
     for prefix in [prefix for prefix in small.prefixes if prefix not in small.p]:
         ids = small.encode([prefix] * len(asked))
         joint, summed = several.exact_aux_logits(ids)[:, -1], several.summed_aux_logits(ids)[:, -1]
@@ -71,7 +71,7 @@ def test_i11_each_word_leads_to_what_is_left_to_fulfil(listed: Callable[[str], L
 def test_one_request_is_the_keyword_of_old(world: Storyland) -> None:
     token_ids = world.sample(50, torch.Generator().manual_seed(0))
     keyword_ids = world.draw_keywords(token_ids, torch.Generator().manual_seed(1))
-    one = Several.keywords(world, keyword_ids[:, None])
+    one = JointConditions.keywords(world, keyword_ids[:, None])
     torch.testing.assert_close(one.posterior(token_ids), world.posterior(token_ids, keyword_ids))
     torch.testing.assert_close(one.exact_aux_logits(token_ids), world.exact_aux_logits(token_ids, keyword_ids))
     torch.testing.assert_close(one.summed_aux_logits(token_ids), one.exact_aux_logits(token_ids))
@@ -81,9 +81,9 @@ def test_the_order_of_requests_and_a_request_twice_change_nothing(world: Storyla
     token_ids = world.sample(20, torch.Generator().manual_seed(0))
     content = [row[world.is_content(row)] for row in token_ids]
     pairs = torch.stack([row[:2] for row in content])
-    both = Several.keywords(world, pairs).posterior(token_ids)
-    torch.testing.assert_close(Several.keywords(world, pairs.flip(1)).posterior(token_ids), both)
-    thrice = Several.keywords(world, pairs[:, [0, 1, 0]])
+    both = JointConditions.keywords(world, pairs).posterior(token_ids)
+    torch.testing.assert_close(JointConditions.keywords(world, pairs.flip(1)).posterior(token_ids), both)
+    thrice = JointConditions.keywords(world, pairs[:, [0, 1, 0]])
     torch.testing.assert_close(thrice.posterior(token_ids), both)
 
 
@@ -91,7 +91,7 @@ def test_the_sum_counts_a_request_twice_that_is_asked_twice(world: Storyland) ->
     """λ = 2 by another name: the double counting of identity I11."""
     token_ids = world.sample(20, torch.Generator().manual_seed(0))
     keyword_ids = world.draw_keywords(token_ids)
-    twice = Several.keywords(world, keyword_ids[:, None].expand(-1, 2))
+    twice = JointConditions.keywords(world, keyword_ids[:, None].expand(-1, 2))
     once = world.exact_aux_logits(token_ids, keyword_ids)
     torch.testing.assert_close(twice.exact_aux_logits(token_ids), once)
     torch.testing.assert_close(twice.summed_aux_logits(token_ids), 2 * once)
@@ -110,4 +110,4 @@ def test_what_is_no_table_of_requests_is_refused(
     world: Storyland, table: Callable[[int], Tensor], message: str
 ) -> None:
     with pytest.raises(WorldError, match=message):
-        Several(world, table(len(world.vocabulary)))
+        JointConditions(world, table(len(world.vocabulary)))

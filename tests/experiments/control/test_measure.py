@@ -13,15 +13,22 @@ from torch.nn import functional as F
 
 from auxlib.data.assets import data_dir
 from auxlib.metrics import wilson
-from auxlib.product import kl_bin
+from auxlib.product import kl_bernoulli
 from auxlib.worlds.rules import Rules
-from experiments.baselines.beside import Beside
-from experiments.baselines.reading import Memory, Reading, System
-from experiments.claim.setup import the_world
-from experiments.control.joint_conditions import Several
-from experiments.control.measure import cheapest, composition_errors, kinds_of_words, measure, under_expert, under_truth
+from experiments.baselines.beside import FrozenExpertSystem
+from experiments.baselines.reading import DecodingContext, Memory, System
+from experiments.claim.setup import load_world
+from experiments.control.joint_conditions import JointConditions
+from experiments.control.measure import (
+    cheapest,
+    composition_errors,
+    measure_conditions,
+    under_expert,
+    under_truth,
+    word_classes,
+)
 from experiments.control.story import Myopic, TruthOfSeveral
-from experiments.control.storyland import Questions, Size
+from experiments.control.storyland import Questions, StorySize
 from tests.experiments.baselines import bench_beside
 from tests.experiments.control import several
 from tests.grammars import TEXTS, Listed, Words, grammar_of
@@ -57,7 +64,7 @@ def rules() -> Rules:
     return Rules(data_dir() / "storyland" / "grammar.toml")
 
 
-def chances(asked: Several) -> Tensor:
+def chances(asked: JointConditions) -> Tensor:
     """How likely each row's requests are fulfilled by chance."""
     nothing = torch.zeros(len(asked.wanted), 0, dtype=torch.long)
     return asked.posterior(nothing)[:, 0]
@@ -67,7 +74,7 @@ def chances(asked: Several) -> Tensor:
 
 
 def test_the_exact_answer_drifts_by_what_was_asked_and_no_further() -> None:
-    figures = measure(TruthOfSeveral(several(1, MANY)), several(1, MANY), under_truth(the_world()))
+    figures = measure_conditions(TruthOfSeveral(several(1, MANY)), several(1, MANY), under_truth(load_world()))
     assert figures["accuracy"] == figures["grammatical"] == 1
     assert figures["drift"] == pytest.approx(float(-chances(several(1, MANY)).log().mean()), abs=1e-4)
     assert 0.98 < figures["efficiency"] <= 1
@@ -78,41 +85,45 @@ def test_the_exact_answer_drifts_by_what_was_asked_and_no_further() -> None:
 
 @pytest.mark.parametrize("weight", [0.25, 2.0])
 def test_the_exact_answer_with_another_weight_says_the_words_too_and_drifts_further(weight: float) -> None:
-    figures = measure(TruthOfSeveral(several(1, MANY), weight=weight), several(1, MANY), under_truth(the_world()))
+    figures = measure_conditions(
+        TruthOfSeveral(several(1, MANY), weight=weight), several(1, MANY), under_truth(load_world())
+    )
     assert figures["accuracy"] == 1
     assert figures["drift"] > float(-chances(several(1, MANY)).log().mean()) + 0.1
 
 
 def test_whoever_does_not_look_ahead_stays_below_the_frontier() -> None:
-    keyword = the_world().keyword_ids(["farmer"]).expand(MANY)
-    asked = Several.keywords(the_world(), keyword[:, None])
-    figures = measure(Myopic(the_world(), 3.0), asked, under_truth(the_world()))
-    assert figures["least_drift"] == pytest.approx(kl_bin(figures["accuracy"], float(chances(asked)[0])), abs=1e-4)
+    keyword = load_world().keyword_ids(["farmer"]).expand(MANY)
+    asked = JointConditions.keywords(load_world(), keyword[:, None])
+    figures = measure_conditions(Myopic(load_world(), 3.0), asked, under_truth(load_world()))
+    assert figures["least_drift"] == pytest.approx(
+        kl_bernoulli(figures["accuracy"], float(chances(asked)[0])), abs=1e-4
+    )
     assert 0.3 < figures["accuracy"] < 0.95
     assert figures["efficiency"] < 0.95
 
 
 def test_who_is_not_steered_does_not_drift_and_fulfils_requests_by_chance() -> None:
-    hours = Questions(Size(questions=MANY)).of_the_hour(with_word=False)
-    figures = measure(Myopic(the_world(), 0.0), hours, under_truth(the_world()))
+    hours = Questions(StorySize(questions=MANY)).of_the_hour(with_word=False)
+    figures = measure_conditions(Myopic(load_world(), 0.0), hours, under_truth(load_world()))
     p = chances(hours)
     assert abs(figures["drift"]) < 1e-4
     assert figures["by_chance"] == pytest.approx(float(p.mean()), abs=1e-4)
     assert abs(figures["accuracy"] * MANY - float(p.sum())) < 3 * float((p * (1 - p)).sum().sqrt())
     expert = bench_beside().expert
-    frozen = measure(Beside(expert), several(1), under_expert(expert))
+    frozen = measure_conditions(FrozenExpertSystem(expert), several(1), under_expert(expert))
     assert abs(frozen["drift"]) < 1e-4, "nor does the frozen expert from itself"
 
 
 class Babble(System):
     """Any word at any time."""
 
-    def forward(self, reading: Reading, memory: Memory | None = None) -> Tensor:
-        return torch.zeros(len(reading.token_ids), 1, len(the_world().vocabulary))
+    def forward(self, reading: DecodingContext, memory: Memory | None = None) -> Tensor:
+        return torch.zeros(len(reading.token_ids), 1, len(load_world().vocabulary))
 
 
 def test_who_says_the_impossible_has_no_drift_and_every_sentence_counts() -> None:
-    figures = measure(Babble(), several(2), under_truth(the_world()))
+    figures = measure_conditions(Babble(), several(2), under_truth(load_world()))
     assert figures.keys().isdisjoint({"drift", "efficiency"})
     assert figures["grammatical"] == 0
     assert figures["n"] == 30
@@ -121,7 +132,7 @@ def test_who_says_the_impossible_has_no_drift_and_every_sentence_counts() -> Non
 
 def test_the_same_seed_writes_the_same() -> None:
     once, again, other = (
-        measure(Myopic(the_world(), 3.0), several(1), under_truth(the_world()), seed) for seed in (1, 1, 2)
+        measure_conditions(Myopic(load_world(), 3.0), several(1), under_truth(load_world()), seed) for seed in (1, 1, 2)
     )
     assert once == again != other
 
@@ -175,9 +186,9 @@ def test_i11_what_a_sum_costs_is_what_listing_says(name: str, tmp_path: Path) ->
 
 
 def test_in_storyland_a_sum_loses_nothing_on_words_that_the_prefix_sets_apart_and_never_less(rules: Rules) -> None:
-    kinds, lost_by = kinds_of_words(the_world(), rules), {}
-    sentences = the_world().sample(15, torch.Generator().manual_seed(3))
-    for pair, lost, _ in composition_errors(the_world(), sentences):
+    kinds, lost_by = word_classes(load_world(), rules), {}
+    sentences = load_world().sample(15, torch.Generator().manual_seed(3))
+    for pair, lost, _ in composition_errors(load_world(), sentences):
         names = frozenset(kinds[word].split()[0] for word in pair)
         lost_by.setdefault(names, []).append(lost)
     assert sum(map(len, lost_by.values())) == 15 * 15, "two of six words"
@@ -189,7 +200,7 @@ def test_in_storyland_a_sum_loses_nothing_on_words_that_the_prefix_sets_apart_an
 
 
 def test_every_content_word_has_a_kind_whose_classes_have_it_and_no_other_word_has_one(rules: Rules) -> None:
-    world, kinds = the_world(), kinds_of_words(the_world(), rules)
+    world, kinds = load_world(), word_classes(load_world(), rules)
     assert {i for i, kind in enumerate(kinds) if kind} == set(world.content_ids.tolist())
     for i, kind in enumerate(kinds):
         classes = [name for name, phrases in rules.classes.items() if any(world.vocabulary[i] in x for x, _ in phrases)]

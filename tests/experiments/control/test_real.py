@@ -23,21 +23,21 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> Requests:
 def test_no_word_was_a_training_condition_and_strangers_are_each_asked_for_once(requests: Requests) -> None:
     assert sorted(requests.words) == sorted(HELD_OUT[:-1]), "the headwords of the test; 'Dog' is known by another case"
     assert requests.words != HELD_OUT[:-1], "in an order that tells nothing"
-    used = [word for pair in requests.strangers for word in pair]
-    assert len(requests.strangers) == FEW.pairs
+    used = [word for pair in requests.random_pairs for word in pair]
+    assert len(requests.random_pairs) == FEW.pairs
     assert len(set(used)) == len(used)
     assert set(used) <= set(requests.words)
 
 
 def test_companions_stand_in_one_sentence_and_neither_was_asked_for_in_training(requests: Requests) -> None:
     rows = [tuple(words) for words in requests.test["keywords"]]
-    assert requests.companions == [pair for pair in rows if "dog" not in pair][: FEW.pairs]
+    assert requests.cooccurring_pairs == [pair for pair in rows if "dog" not in pair][: FEW.pairs]
     assert ("quay", "pier") not in rows, "only sentences with a headword"
 
 
 def test_what_is_said_of_texts_is_counted_by_hand(requests: Requests) -> None:
     texts = ["An owl.", "The night is night.", "Nightly rain", "So many wells and a well and one more well"]
-    said = requests.say(texts, [["owl"], ["night"], ["night"], ["well", "owl"]])
+    said = requests.score_texts(texts, [["owl"], ["night"], ["night"], ["well", "owl"]])
     assert said["accuracy"] == 0.5, "whole words, and all of them"
     assert said["interval"] == pytest.approx(wilson(2, 4), abs=1e-4)
     assert said["tokens"] == (2 + 4 + 2 + 10) / 4
@@ -70,8 +70,8 @@ def test_every_way_of_asking_is_the_one_that_its_name_says(monkeypatch: pytest.M
         assert weight.tolist() == [[1.0, 1.0, -1.0]] * len(rows)
         assert all(row[2] is None and None not in row[:2] for row in rows), "once less what is said unasked"
     assert [options["schedule"] for _, _, options in calls if "schedule" in options] == [LATE]
-    assert all(("length" in model.speakers) == ("speakers" in options) for model, _, options in calls)
-    spoken = [(rows[0][1], options["speakers"]) for _, rows, options in calls if "speakers" in options]
+    assert all(("length" in model.auxiliaries) == ("auxiliaries" in options) for model, _, options in calls)
+    spoken = [(rows[0][1], options["auxiliaries"]) for _, rows, options in calls if "auxiliaries" in options]
     for i, label in enumerate(("short", "medium", "long")):
         assert spoken[2 * i] == (label, ("keyword", "length"))
         assert spoken[2 * i + 1] == (label, ("keyword", "length", "length"))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from auxlib import commands
 from auxlib.__main__ import main
-from auxlib.data.json_io import write_whole
+from auxlib.data.json_io import write_json_atomic
 from auxlib.errors import CourseError, ResultsMismatch
+from experiments import commands
 from experiments.control import experiment, report
 from experiments.control.experiment import merged
 from experiments.control.report import assemble, headline, load_control
@@ -132,7 +132,7 @@ def test_results_of_other_code_are_refused_and_damaged_ones_named(
     with pytest.raises(ResultsMismatch, match=f"generation.json was made by version 1.*version 2.*{AGAIN}"):
         load_control(root)
     for part in NEEDED:
-        write_whole(root / RESULTS, {key: value for key, value in whole.items() if key != part})
+        write_json_atomic(root / RESULTS, {key: value for key, value in whole.items() if key != part})
         for read in (read_control, load_control):
             with pytest.raises(CourseError, match=f"lacks {part}; make it again: {AGAIN}"):
                 read(root)

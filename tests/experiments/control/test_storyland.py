@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from auxlib.worlds.automaton import BLANK
-from experiments.baselines.beside import Beside
-from experiments.baselines.reading import Reading
-from experiments.claim.setup import the_world
-from experiments.control.story import draw_several, lessons_about, lessons_of_several, seen_of
-from experiments.control.storyland import HOURS, Questions, Size
+from experiments.baselines.beside import FrozenExpertSystem
+from experiments.baselines.reading import DecodingContext
+from experiments.claim.setup import load_world
+from experiments.control.story import draw_several, joint_training_batches, label_training_batches, seen_of
+from experiments.control.storyland import HOURS, Questions, StorySize
 from tests.experiments.baselines import bench_beside, farthest
 from tests.experiments.control import sentences
 
@@ -18,7 +18,7 @@ from tests.experiments.control import sentences
 
 
 def test_words_are_drawn_that_the_sentence_has_each_once_and_evenly() -> None:
-    world, draw = the_world(), torch.Generator().manual_seed(0)
+    world, draw = load_world(), torch.Generator().manual_seed(0)
     row = sentences()[:1].expand(3000, -1)
     drawn = draw_several(world.is_content(row), row, 3, draw)
     assert all(len(set(three)) == 3 for three in drawn.tolist())
@@ -28,7 +28,7 @@ def test_words_are_drawn_that_the_sentence_has_each_once_and_evenly() -> None:
 
 def test_lessons_ask_for_one_two_or_three_own_words_each_once_and_flag_what_has_been_read() -> None:
     bench, counts = bench_beside(), []
-    for reading, token_ids in lessons_of_several(bench, 6, 16):
+    for reading, token_ids in joint_training_batches(bench, 6, 16):
         assert reading.token_ids.shape == token_ids.shape == reading.hidden.shape[:2] == (16, bench.train.shape[1])
         assert reading.keyword_ids.shape == (16, 3)
         for row, (asked, read) in enumerate(zip(reading.keyword_ids.tolist(), token_ids.tolist(), strict=True)):
@@ -46,20 +46,20 @@ def test_lessons_ask_for_one_two_or_three_own_words_each_once_and_flag_what_has_
 def test_lessons_bring_the_states_that_belong_to_them_and_the_same_seed_gives_the_same() -> None:
     bench = bench_beside()
     for lessons in (
-        lambda: lessons_of_several(bench, 3, 16),
-        lambda: lessons_about(bench, 3, 16, bench.train.amax(1)),
+        lambda: joint_training_batches(bench, 3, 16),
+        lambda: label_training_batches(bench, 3, 16, bench.train.amax(1)),
     ):
         for (reading, token_ids), (again, _) in zip(lessons(), lessons(), strict=True):
-            read = Reading.before(token_ids, token_ids[:, 0])
+            read = DecodingContext.before(token_ids, token_ids[:, 0])
             assert torch.equal(reading.token_ids, read.token_ids)
-            assert farthest(reading.hidden, Beside(bench.expert).states(read)) < 1e-4
+            assert farthest(reading.hidden, FrozenExpertSystem(bench.expert).states(read)) < 1e-4
             assert all(torch.equal(getattr(reading, name), getattr(again, name)) for name in vars(reading))
 
 
 def test_labels_go_with_their_sentences() -> None:
     bench = bench_beside()
-    rows = [token_ids for _, token_ids in lessons_about(bench, 4, 16, bench.train.amax(1))]
-    asked = [reading.keyword_ids for reading, _ in lessons_about(bench, 4, 16, bench.train.amax(1))]
+    rows = [token_ids for _, token_ids in label_training_batches(bench, 4, 16, bench.train.amax(1))]
+    asked = [reading.keyword_ids for reading, _ in label_training_batches(bench, 4, 16, bench.train.amax(1))]
     assert torch.equal(torch.cat(asked), torch.cat(rows).amax(1))
     assert sorted(torch.cat(rows).tolist()) == sorted(bench.train.tolist()), "an epoch reads every sentence once"
 
@@ -75,7 +75,7 @@ def test_a_keyword_is_seen_from_the_word_after_it_on() -> None:
 
 @pytest.fixture(scope="module")
 def questions() -> Questions:
-    return Questions(Size(questions=60))
+    return Questions(StorySize(questions=60))
 
 
 def test_every_sentence_fulfils_what_is_asked_about_it(questions: Questions) -> None:
@@ -102,6 +102,6 @@ def test_a_sentence_tells_of_one_hour_by_its_verb_and_is_asked_for_it_by_name(qu
 
 
 def test_the_questions_are_the_same_each_time_and_none_of_the_training_sentences(questions: Questions) -> None:
-    assert torch.equal(Questions(Size(questions=60)).words, questions.words)
+    assert torch.equal(Questions(StorySize(questions=60)).words, questions.words)
     trained = {tuple(filter(None, row)) for row in bench_beside().train.tolist()}
     assert trained.isdisjoint(tuple(filter(None, row)) for row in questions.sentences.tolist())

@@ -9,15 +9,15 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from auxlib.frozen import Expert
-from experiments.smollm import bench as benches
-from experiments.smollm.setup import Bench, Size
+from experiments.smollm import setup as benches
+from experiments.smollm.setup import WritingSetup, WritingSize
 
 NOUNS = {
     "train": ["dog", "violin", "lantern", "coat", "street", "harbour"],
     "dev": ["postman", "meeting"],
     "test": ["night", "cat", "grey", "narrow"],
 }
-TINY = Size(train=40, dev=6, questions=4, scored=6, glosses=3)
+TINY = WritingSize(train=40, dev=6, questions=4, scored=6, glosses=3)
 
 
 def rows(part: str, count: int) -> Dataset:
@@ -28,9 +28,9 @@ def rows(part: str, count: int) -> Dataset:
 
 
 @pytest.fixture
-def bench(expert: Expert, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Bench:
+def bench(expert: Expert, monkeypatch: pytest.MonkeyPatch, cache: Path) -> WritingSetup:
     whole = DatasetDict({"train": rows("train", 80), "dev": rows("dev", 10), "test": rows("test", 12)})
     monkeypatch.setattr(benches, "load_expert", lambda **_: expert)
     monkeypatch.setattr(benches, "load_corpus", lambda: whole)
     monkeypatch.setattr(benches, "wordnet_glosses", lambda n: ["a street of grey coats", "to bark", "very narrow"][:n])
-    return Bench(TINY, 0)
+    return WritingSetup(TINY, 0)

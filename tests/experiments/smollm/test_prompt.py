@@ -10,9 +10,9 @@ import torch
 from auxlib.features import EXAMPLES_PREAMBLE
 from auxlib.frozen import Expert
 from auxlib.keywords import contains_keyword
-from experiments.smollm.fine_tuning import Told
-from experiments.smollm.prompt import IGNORED, SHOWN, Prompted, asked, shown
-from experiments.smollm.setup import Bench
+from experiments.smollm.fine_tuning import PromptedSystem
+from experiments.smollm.prompt import IGNORE_INDEX, SHOWN, Prompted, asked, shown
+from experiments.smollm.setup import WritingSetup
 
 WORDS = ["dog", "harbour", "lantern"]
 TEXTS = [[40, 41, 42, 7], [50, 7], [60, 61, 62, 63, 64, 7]]
@@ -36,7 +36,7 @@ def test_the_shown_examples_are_the_auxiliarys_preamble_each_under_a_word_of_its
 def test_only_the_text_is_scored_and_all_of_it(system: Prompted) -> None:
     batch = system.batch(WORDS, TEXTS)
     for row, (word, text) in enumerate(zip(WORDS, TEXTS, strict=True)):
-        scored = batch["labels"][row] != IGNORED
+        scored = batch["labels"][row] != IGNORE_INDEX
         assert batch["labels"][row][scored].tolist() == text
         length = int(batch["attention_mask"][row].sum())
         assert batch["input_ids"][row, :length].tolist() == [*system.prompt_ids(word), *text]
@@ -64,10 +64,10 @@ def test_a_line_is_written_for_each_word_and_a_seed_repeats_it(system: Prompted)
     assert not any("sentence with the word" in text for text in first)
 
 
-def test_a_chat_opens_with_its_own_mark_and_is_not_scored(expert: Expert, bench: Bench) -> None:
+def test_a_chat_opens_with_its_own_mark_and_is_not_scored(expert: Expert, bench: WritingSetup) -> None:
     chat = Prompted(expert, lambda word: f"<{word}>", chat=True)
     assert expert.tokenizer.decode(chat.prompt_ids("dog")) == "<dog>"
-    assert Told(bench, chat).nll(bench.test) is None
+    assert PromptedSystem(bench, chat).nll(bench.test) is None
 
 
 def test_padding_says_nothing(system: Prompted) -> None:
@@ -83,7 +83,7 @@ def test_padding_says_nothing(system: Prompted) -> None:
 # --- the bench ---
 
 
-def test_nobody_learns_from_what_is_judged_by_or_asked_for(bench: Bench) -> None:
+def test_nobody_learns_from_what_is_judged_by_or_asked_for(bench: WritingSetup) -> None:
     train, dev, test = (set(part["text"]) for part in (bench.corpus["train"], bench.corpus["dev"], bench.test))
     assert len(bench.corpus["train"]) == bench.size.train
     assert not train & test
@@ -95,19 +95,19 @@ def test_nobody_learns_from_what_is_judged_by_or_asked_for(bench: Bench) -> None
     assert not {tuple(row["keywords"]) for row in unread} & {tuple(row["keywords"]) for row in bench.test}
 
 
-def test_scored_sentences_are_asked_for_their_headword_alone(bench: Bench) -> None:
+def test_scored_sentences_are_asked_for_their_headword_alone(bench: WritingSetup) -> None:
     for part in (bench.corpus["dev"], bench.test):
         assert all(len(row["keywords"]) == 1 and row["keywords"][0] in row["text"] for row in part)
 
 
-def test_no_two_seeds_ask_for_the_same_word(bench: Bench) -> None:
+def test_no_two_seeds_ask_for_the_same_word(bench: WritingSetup) -> None:
     size = replace(bench.size, questions=2)
-    assert not set(Bench(size, 0).words) & set(Bench(size, 1).words)
+    assert not set(WritingSetup(size, 0).words) & set(WritingSetup(size, 1).words)
 
 
-def test_what_is_said_of_samples_counts_an_empty_line_as_a_miss_without_slor(bench: Bench) -> None:
+def test_what_is_said_of_samples_counts_an_empty_line_as_a_miss_without_slor(bench: WritingSetup) -> None:
     copied = bench.corpus["train"][0]["text"]
-    said = bench.say(["The cat ran.", "", copied, "A catalogue."], ["cat", "cat", "cat", "cat"])
+    said = bench.score_texts(["The cat ran.", "", copied, "A catalogue."], ["cat", "cat", "cat", "cat"])
     assert (said["hits"], said["n"], said["recited"], said["empty"]) == (1, 4, 1, 1)
     real = [bench.ids(text)[:-1] for text in ("The cat ran.", copied, "A catalogue.")]
     assert said["slor"] == pytest.approx(sum(map(bench.judge.slor, real)) / 3, abs=1e-4)

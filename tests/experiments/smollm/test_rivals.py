@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from auxlib.data.json_io import write_whole
+from auxlib.data.json_io import write_json_atomic
 from auxlib.errors import CourseError, ResultsMismatch
 from auxlib.metrics import wilson
 from experiments.runner import Record, Trial, provenance
 from experiments.smollm import experiment, report
-from experiments.smollm.experiment import RIVALS, SEEDS, WHOLE, chosen, measure, run_experiment, run_trial
-from experiments.smollm.fine_tuning import Told
+from experiments.smollm.experiment import RIVALS, SEEDS, WHOLE, chosen, measure_writer, run_experiment, run_trial
+from experiments.smollm.fine_tuning import PromptedSystem
 from experiments.smollm.prompt import Prompted
 from experiments.smollm.report import assemble, load_rivals
-from experiments.smollm.setup import Bench
-from experiments.smollm.table import AGAIN, RESULTS, read_rivals, rows
+from experiments.smollm.setup import WritingSetup
+from experiments.smollm.table import AGAIN, RESULTS, read_rivals, rival_rows
 
 LEARNERS = {name for name, rival in RIVALS.items() if rival.settings}
 
@@ -87,13 +87,13 @@ def test_who_found_no_setting_failed_and_is_not_shown_untrained(
     assert assemble(records)["systems"]["lora"]["error"] == "RuntimeError: out of memory"
 
 
-def test_a_trial_measures_all_that_the_report_wants(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "Bench", lambda size, seed: bench)
+def test_a_trial_measures_all_that_the_report_wants(bench: WritingSetup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "WritingSetup", lambda size, seed: bench)
     found = run_trial(Trial("asked", 0, bench.size))
     json.dumps(found, allow_nan=False)
     missing = record("asked", 0).keys() - found.keys()
     assert missing == {"seconds", "made_by"}
-    again = measure(Told(bench, Prompted(bench.expert)), bench)
+    again = measure_writer(PromptedSystem(bench, Prompted(bench.expert)), bench)
     assert {name: found[name] for name in again} == again
 
 
@@ -116,7 +116,7 @@ def test_figures_are_pooled_over_seeds(found: dict[str, Any]) -> None:
 
 
 def test_the_table_says_what_was_forgotten_and_what_it_cost(found: dict[str, Any]) -> None:
-    table = {row["system"]: row for row in rows(found)}
+    table = {row["system"]: row for row in rival_rows(found)}
     assert table["full fine-tuning"]["other text"] == "+0.50"
     assert table["auxiliary (ours)"]["other text"] == "+0.00"
     assert table["prompt: an instruction"]["nats a token"] == table["prompt: an instruction"]["other text"] == "–"
@@ -130,12 +130,12 @@ def test_who_failed_keeps_a_row_with_the_error() -> None:
     broken = [r if r["system"] != "tuned" else {"system": "tuned", "seed": r["seed"]} | error for r in RECORDS]
     found = assemble(broken)
     assert found["failed"] == {f"tuned, seed {seed}": "RuntimeError: out of memory" for seed in SEEDS}
-    row = next(row for row in rows(found) if row["system"] == RIVALS["tuned"].label)
+    row = next(row for row in rival_rows(found) if row["system"] == RIVALS["tuned"].label)
     assert row["keyword"] == "FAILED: RuntimeError: out of memory"
     one = assemble(
         [r if r["seed"] or r["system"] != "lora" else {"system": "lora", "seed": 0} | error for r in RECORDS]
     )
-    assert any("(seed 0 FAILED)" in row["system"] for row in rows(one))
+    assert any("(seed 0 FAILED)" in row["system"] for row in rival_rows(one))
 
 
 def test_results_of_other_code_are_refused_and_damaged_ones_named(
@@ -146,7 +146,7 @@ def test_results_of_other_code_are_refused_and_damaged_ones_named(
     assert load_rivals(tmp_path) is read_rivals(tmp_path) is None
     made = {"made_by": provenance(1, texts="0123abcd"), "rehearsal": [3.1001, 3.2996]}
     whole = copy.deepcopy(found) | made | {"seconds": 60}
-    write_whole(tmp_path / RESULTS, whole)
+    write_json_atomic(tmp_path / RESULTS, whole)
     assert load_rivals(tmp_path) == whole
     monkeypatch.setattr(report, "behaviour_probe", lambda: [3.1, 3.33])
     with pytest.raises(ResultsMismatch, match=r"reached \[3.1001, 3.2996\].*reaches \[3.1, 3.33\]"):

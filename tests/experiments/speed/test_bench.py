@@ -14,15 +14,15 @@ from datasets import Dataset, DatasetDict
 from torch import nn
 
 from auxlib.auxiliary import AuxiliaryConfig
-from auxlib.features import Frame
+from auxlib.features import TextTemplate
 from auxlib.frozen import Expert, fingerprint
 from auxlib.modeling import AuxiliaryTunedLM
-from auxlib.recipes import Material, Recipe, material
+from auxlib.recipes import Recipe, TrainingData, prepare_data
 from experiments.smollm.fine_tuning import lora
-from experiments.speed import decode, reach, report, train
-from experiments.speed.baselines import peer_trainer
+from experiments.speed import decode, report, time_to_accuracy, train
+from experiments.speed.baselines import baseline_trainer
 from experiments.speed.memory import peak_of
-from experiments.speed.time_to_accuracy import Watch
+from experiments.speed.time_to_accuracy import TimeToAccuracyCallback
 from tests.conftest import KEYWORDS, PREAMBLE, SENTENCES
 
 
@@ -33,16 +33,16 @@ def corpus() -> DatasetDict:
 
 
 @pytest.fixture
-def stuff(expert: Expert, corpus: DatasetDict, cache: Path) -> Material:
+def stuff(expert: Expert, corpus: DatasetDict, cache: Path) -> TrainingData:
     recipe = Recipe(preamble=PREAMBLE, support_at_least=1, batch_size=4, epochs=5)
-    return material(recipe, expert, progress=False, corpus=corpus)
+    return prepare_data(recipe, expert, progress=False, corpus=corpus)
 
 
 def test_decoding_is_told_as_a_share_of_the_frozen_models(
     make_tuned: Callable[..., AuxiliaryTunedLM], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both = make_tuned(AuxiliaryConfig(width=16, heads=2, together=True))
-    monkeypatch.setattr(decode, "shipped", lambda *_, several=False: both if several else make_tuned())
+    both = make_tuned(AuxiliaryConfig(width=16, heads=2, joint_keywords=True))
+    monkeypatch.setattr(decode, "load_pretrained", lambda *_, several=False: both if several else make_tuned())
     monkeypatch.setattr(decode, "TOKENS", 2)
     monkeypatch.setattr(decode, "LONG", 4)
     found = decode.decode_figures(rounds=1) | decode.prefix_figures()
@@ -53,7 +53,7 @@ def test_decoding_is_told_as_a_share_of_the_frozen_models(
 
 
 def test_an_epoch_from_the_cache_never_asks_the_expert_and_one_with_reading_does(
-    stuff: Material, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    stuff: TrainingData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     read, calls = stuff.expert.model.base_model.forward, []
     monkeypatch.setattr(stuff.expert.model.base_model, "forward", lambda *a, **k: calls.append(1) or read(*a, **k))
@@ -66,9 +66,9 @@ def test_an_epoch_from_the_cache_never_asks_the_expert_and_one_with_reading_does
     assert len(calls) == 2 * once, "it is read again each time"
 
 
-def test_epochs_are_compared_over_the_same_sentences(stuff: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_epochs_are_compared_over_the_same_sentences(stuff: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        train, "material", lambda *known, **options: material(stuff.recipe, stuff.expert, False, stuff.corpus)
+        train, "material", lambda *known, **options: prepare_data(stuff.recipe, stuff.expert, False, stuff.corpus)
     )
     before = fingerprint(stuff.expert.model)
     found = train.epoch_figures(rounds=1)
@@ -80,10 +80,10 @@ def test_epochs_are_compared_over_the_same_sentences(stuff: Material, monkeypatc
 
 
 def test_a_peer_learns_what_it_is_told_in_words(expert: Expert, corpus: DatasetDict, tmp_path: Path) -> None:
-    system, frame = lora(expert), Frame.of(expert, PREAMBLE)
+    system, frame = lora(expert), TextTemplate.of(expert, PREAMBLE)
     texts = [frame.encode(expert, text) for text in SENTENCES]
     before = system.nll([words[0] for words in KEYWORDS], texts)
-    peer_trainer(system, frame, corpus["train"], tmp_path, num_train_epochs=20, learning_rate=1e-2).train()
+    baseline_trainer(system, frame, corpus["train"], tmp_path, num_train_epochs=20, learning_rate=1e-2).train()
     assert system.nll([words[0] for words in KEYWORDS], texts) < before - 0.2
 
 
@@ -100,11 +100,11 @@ class Clock:
         return self.now
 
 
-def watched(watch: Watch, steps: int, monkeypatch: pytest.MonkeyPatch) -> int:
+def watched(watch: TimeToAccuracyCallback, steps: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """At which step a training would stop that lets it watch."""
-    monkeypatch.setattr(reach, "perf_counter", Clock())
-    monkeypatch.setattr(reach, "FIRST", 3.0)
-    monkeypatch.setattr(reach, "GROWTH", 1.25)
+    monkeypatch.setattr(time_to_accuracy, "perf_counter", Clock())
+    monkeypatch.setattr(time_to_accuracy, "FIRST", 3.0)
+    monkeypatch.setattr(time_to_accuracy, "GROWTH", 1.25)
     state, control = SimpleNamespace(global_step=0, max_steps=steps), SimpleNamespace(should_training_stop=False)
     watch.on_train_begin(None, state, control)
     for state.global_step in range(1, steps + 1):
@@ -116,7 +116,7 @@ def watched(watch: Watch, steps: int, monkeypatch: pytest.MonkeyPatch) -> int:
 
 def test_the_watch_asks_ever_more_rarely_and_stops_at_the_goal(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([0.2, 0.5, 0.91, 1.0])
-    watch = Watch(lambda model: next(answers), spent=5.0)
+    watch = TimeToAccuracyCallback(lambda model: next(answers), spent=5.0)
     stopped = watched(watch, 100, monkeypatch)
     assert [share for _, share in watch.seen] == [0.2, 0.5, 0.91]
     assert [seconds for seconds, _ in watch.seen] == [8.0, 10.0, 13.0], "5 before, a second a step, and none for asking"
@@ -124,18 +124,18 @@ def test_the_watch_asks_ever_more_rarely_and_stops_at_the_goal(monkeypatch: pyte
 
 
 def test_the_watch_stops_when_its_time_or_the_training_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    late = Watch(lambda model: 0.5, budget=7.0)
+    late = TimeToAccuracyCallback(lambda model: 0.5, budget=7.0)
     assert watched(late, 100, monkeypatch) == 7
     assert late.seen[-1] == (7.0, 0.5)
-    short = Watch(lambda model: 0.5)
+    short = TimeToAccuracyCallback(lambda model: 0.5)
     watched(short, 2, monkeypatch)
     assert short.seen == [(2.0, 0.5)], "who never came to the first question is asked at the end"
 
 
 def test_a_model_is_asked_in_eval_and_goes_on_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.Dropout()
-    watch = Watch(lambda asked: float(asked.training))
-    monkeypatch.setattr(reach, "perf_counter", Clock())
+    watch = TimeToAccuracyCallback(lambda asked: float(asked.training))
+    monkeypatch.setattr(time_to_accuracy, "perf_counter", Clock())
     state, control = SimpleNamespace(global_step=1, max_steps=1), SimpleNamespace(should_training_stop=False)
     watch.on_train_begin(None, state, control)
     watch.on_step_end(None, state, control, model=model)
@@ -164,9 +164,9 @@ def test_a_peak_is_the_processs_own() -> None:
 def test_the_results_are_written_when_no_part_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = {"one": lambda: {"a": 1 / 3, "b": {"c": [12345.678, "x"]}}, "two": lambda: {"d": 2}}
     monkeypatch.setattr(report, "PARTS", parts)
-    assert report.measure("one", tmp_path)["a"] == 0.333
+    assert report.record_part("one", tmp_path)["a"] == 0.333
     assert not (tmp_path / report.RESULTS).exists()
-    report.measure("two", tmp_path)
+    report.record_part("two", tmp_path)
     found = json.loads((tmp_path / report.RESULTS).read_text())
     assert found["b"] == {"c": [12300.0, "x"]}
     assert found["d"] == 2
@@ -186,5 +186,5 @@ def test_a_part_that_fails_keeps_nothing(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(report, "PARTS", {"one": fail})
     with pytest.raises(KeyError):
-        report.measure("one", tmp_path)
+        report.record_part("one", tmp_path)
     assert not list(tmp_path.rglob("*.json"))

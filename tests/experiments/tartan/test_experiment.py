@@ -9,10 +9,10 @@ import pytest
 from datasets import DatasetDict
 
 from auxlib.classification.encoders import Encoder
-from auxlib.tartan.trainer import Plan
-from experiments.tartan import experiment, lab, real, story
+from auxlib.tartan.trainer import TrainingConfig
+from experiments.tartan import experiment, real, story
 from experiments.tartan.experiment import ARMS, CROWD, REAL, Attempt, chosen, comparisons, run_attempt, searches
-from experiments.tartan.setup import Arm, some_of_each, teach
+from experiments.tartan.setup import END, Arm, take_per_class, train_arm
 from tests.experiments.ytuning.conftest import rows as texts_of
 
 
@@ -54,10 +54,10 @@ def test_all_arms_are_compared_at_one_budget() -> None:
 
 @pytest.mark.parametrize("arm", [*ARMS.values(), *CROWD.values()], ids=lambda arm: arm.label)
 def test_an_arm_is_as_it_says(arm: Arm) -> None:
-    shared, taught = teach(story.story_lab(0, 2), arm, Plan(60, 8, 1e-3, every=10))
+    shared, taught = train_arm(story.story_setup(0, 2), arm, TrainingConfig(60, 8, 1e-3, eval_steps=10))
     others = 0 if arm.first else len(arm.others)
-    assert [one.name for one in shared.objectives] == [lab.END, *arm.others[:others]]
-    assert len(taught.losses) == Plan(30 if arm.first else 60).steps(1 + others, arm.rule is not None)
+    assert [one.name for one in shared.objectives] == [END, *arm.others[:others]]
+    assert len(taught.losses) == TrainingConfig(30 if arm.first else 60).steps(1 + others, arm.rule is not None)
     assert bool(taught.cosines.abs().sum()) == (arm.rule is not None)
 
 
@@ -70,7 +70,7 @@ def test_a_comparison_says_what_it_found(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_some_of_each_label_and_all_others() -> None:
     rows = [{"label": label, "number": i} for i, label in enumerate([0, 0, 1, 0, 1, 1])]
-    some, rest = some_of_each(rows, 2)
+    some, rest = take_per_class(rows, 2)
     assert [row["number"] for row in some] == [0, 1, 2, 4]
     assert [row["number"] for row in rest] == [3, 5]
 
@@ -85,6 +85,6 @@ def test_texts_of_the_world_outside(encoder: Encoder, monkeypatch: pytest.Monkey
     monkeypatch.setattr(real, "EACH", 3)
     found = run_attempt(Attempt("test", "20ng", "mt-both", 0, 30, 0, 1e-3))
     assert found["macro_f1"] >= 0
-    task = real.real_lab("20ng", 0)
+    task = real.real_setup("20ng", 0)
     assert len(task.labelled) == 3 * task.count
     assert len(task.dev) == len(texts["dev"])

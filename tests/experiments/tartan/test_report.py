@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from auxlib import commands
 from auxlib.__main__ import main
 from auxlib.errors import ResultsMismatch
+from experiments import commands
 from experiments.runner import provenance
 from experiments.tartan import experiment, report
 from experiments.tartan.experiment import ALL, ARMS, CROWD, MAIN_EACH, MAIN_PASSES, REAL
 from experiments.tartan.report import assemble, behaviour_probe, load_endtask
-from experiments.tartan.table import NEEDED, RESULTS, asked_rows, real_rows, story_rows, weight_rows
+from experiments.tartan.table import NEEDED, RESULTS, goal_rows, real_rows, story_rows, weight_rows
 
 COUNT = {"tune": 1, "before": 1, "meta-two": 3, "meta-both": 3, "mt-both": 3}
 
@@ -74,15 +74,15 @@ def test_a_row_for_each_arm(records: list[dict]) -> None:
 
 def test_what_was_asked_is_judged_by_figures(records: list[dict]) -> None:
     found = assemble(records)
-    assert [row[""] for row in asked_rows(found)] == ["**no**", "yes", "yes", "yes"], "equal means are not apart"
+    assert [row[""] for row in goal_rows(found)] == ["**no**", "yes", "yes", "yes"], "equal means are not apart"
     found["storyland"]["main"] |= {arm: {"macro_f1": [at, 0.04]} for arm, at in [("before", 0.4), ("tune", 0.3)]}
-    assert asked_rows(found)[0] == {
+    assert goal_rows(found)[0] == {
         "asked": "together above first above alone, standard errors apart",
         "found": "0.550 ± 0.050 > 0.400 ± 0.040 > 0.300 ± 0.040", "": "yes",
     }  # fmt: skip
     found["ranking_seeds_correct"]["meta"], found["meta_step_ratio"] = 1, 2.6
     found["storyland"]["crowd"]["mt"]["macro_f1"] = [0.6, 0.0]
-    assert [row[""] for row in asked_rows(found)[1:]] == ["**no**"] * 3
+    assert [row[""] for row in goal_rows(found)[1:]] == ["**no**"] * 3
 
 
 def test_a_run_is_recorded_shown_and_loaded_and_results_of_other_code_are_refused(

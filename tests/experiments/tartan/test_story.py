@@ -10,7 +10,7 @@ import torch
 
 from auxlib.worlds.rules import Rules
 from experiments.tartan import story
-from experiments.tartan.story import GRAMMAR, exchanged, places_of_words, stories, story_lab, the_world
+from experiments.tartan.story import GRAMMAR, load_world, places_of_words, shuffle_content_words, stories, story_setup
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_story_is_labelled_with_the_one_place_all_of_its_hero_object_and_spot_belong_to() -> None:
-    world, rules = the_world(), Rules(GRAMMAR)
+    world, rules = load_world(), Rules(GRAMMAR)
     fits, places = places_of_words(world, rules), list(rules.variables["place"])
     told = "at noon the old farmer feeds the"
     with_object = next(word for word in rules.classes["object farm tend"][0][0])
@@ -39,10 +39,10 @@ def test_a_story_is_labelled_with_the_one_place_all_of_its_hero_object_and_spot_
 
 
 def test_exchanged_words_are_the_same_words_and_know_nothing_of_one_another() -> None:
-    world = the_world()
+    world = load_world()
     content = torch.isin(torch.arange(len(world.vocabulary)), world.content_ids)
     texts = [row["token_ids"] for row in stories(3000, 0)]
-    mixed = exchanged(texts, content, 0)
+    mixed = shuffle_content_words(texts, content, 0)
     assert Counter(chain.from_iterable(texts)) == Counter(chain.from_iterable(mixed))
     for text, other in zip(texts[:100], mixed[:100], strict=True):
         at = content[torch.tensor(text)]
@@ -63,18 +63,18 @@ def test_exchanged_words_are_the_same_words_and_know_nothing_of_one_another() ->
 
 
 def test_a_lab_keeps_its_parts_apart_and_is_the_same_again(small: None) -> None:
-    lab, again, other = story_lab(0, each=3), story_lab(0, each=3), story_lab(1, each=3)
+    lab, again, other = story_setup(0, each=3), story_setup(0, each=3), story_setup(1, each=3)
     assert Counter(row["label"] for row in lab.labelled) == dict.fromkeys(range(6), 3)
     assert lab.labelled == again.labelled != other.labelled
     assert len(lab.dev) == story.DEV
     assert not [row for row in lab.dev if row in lab.labelled]
     assert lab.test == again.test
-    few, more = (story_lab(0, each=each).labelled for each in (2, 3))
+    few, more = (story_setup(0, each=each).labelled for each in (2, 3))
     assert all(row in more for row in few), "more labels are those, and others"
 
 
 def test_every_other_objective_can_be_asked(small: None) -> None:
-    lab = story_lab(0)
+    lab = story_setup(0)
     body = lab.body()
     for name, make in lab.others.items():
         asked = make(name, body)

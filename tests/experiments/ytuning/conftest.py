@@ -10,7 +10,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict
 
 from auxlib.classification.encoders import Encoder
-from experiments.ytuning import desk, experiment, systems, uses
+from experiments.ytuning import experiment, few_shot, setup, systems
 
 WORDS = {
     "comp.graphics": "lantern", "rec.sport.baseball": "fence", "sci.med": "doctor", "alt.dog": "dog",
@@ -41,8 +41,8 @@ def small(
     def load(*_: object, **__: object) -> Encoder:
         return replace(encoder, model=copy.deepcopy(encoder.model))
 
-    for room in (systems, desk, uses, experiment):
+    for room in (systems, setup, few_shot, experiment):
         monkeypatch.setattr(room, "load_encoder", load, raising=False)
     monkeypatch.setattr(experiment, "load_task", lambda *_, **__: texts)
-    monkeypatch.setattr(desk, "LEAST_STEPS", 1)
+    monkeypatch.setattr(setup, "LEAST_STEPS", 1)
     return load

@@ -13,9 +13,9 @@ from experiments.ytuning import experiment
 from experiments.ytuning.experiment import WITH_FEW, Attempt, chosen, run_attempt
 from experiments.ytuning.few_shot import UNSEEN, few, unseen, with_labels
 from experiments.ytuning.report import assemble
-from experiments.ytuning.setup import BATCH, Desk
+from experiments.ytuning.setup import BATCH, TrainingSetup
 from experiments.ytuning.systems import BY_NAME, SYSTEMS
-from experiments.ytuning.table import asked_rows, rows, use_rows
+from experiments.ytuning.table import goal_rows, task_rows, use_rows
 
 
 def test_the_search_chooses_by_development_texts_and_the_first_of_equals() -> None:
@@ -46,7 +46,7 @@ def test_a_comparison_says_what_it_found_and_spent(name: str, small: Callable) -
 def test_whoever_keeps_states_pays_for_reading_once_and_whoever_does_not_in_every_epoch(
     small: Callable, texts: DatasetDict
 ) -> None:
-    costs = {name: Desk(SYSTEMS[name], SYSTEMS[name].settings[0], texts, 0).cost() for name in SYSTEMS}
+    costs = {name: TrainingSetup(SYSTEMS[name], SYSTEMS[name].settings[0], texts, 0).cost() for name in SYSTEMS}
     full, linear = costs["full"], costs["linear"]
     # three epochs of forward and backward: nine readings, and some padding in texts as short as these
     assert 7 < full["train_flops"] / linear["read_flops"] < 12
@@ -58,7 +58,7 @@ def test_whoever_keeps_states_pays_for_reading_once_and_whoever_does_not_in_ever
 def test_few_texts_are_trained_for_more_epochs(
     small: Callable, texts: DatasetDict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk = Desk(SYSTEMS["full"], SYSTEMS["full"].settings[0], texts, 0)
+    desk = TrainingSetup(SYSTEMS["full"], SYSTEMS["full"].settings[0], texts, 0)
     assert desk.epochs == 3
     monkeypatch.setattr("experiments.ytuning.setup.LEAST_STEPS", 30)
     assert desk.epochs == -(-30 * BATCH // 42)
@@ -119,11 +119,11 @@ def test_the_whole_experiment_and_what_is_said_of_it(records: list[dict]) -> Non
     assert task["flops_ratio_seeds"] >= task["flops_ratio_full"] > 0
     assert set(found["few"]) == {*WITH_FEW, *BY_NAME}
     assert set(found["unseen"]) == set(BY_NAME)
-    assert len(rows(found)) == 5
-    (asked,) = asked_rows(found)
+    assert len(task_rows(found)) == 5
+    (asked,) = goal_rows(found)
     assert "(asked 96%)" in asked["of full fine-tuning"]
     assert len(use_rows(found)) == 5
     # a system that failed keeps its row
     lost = [record for record in records if record["system"] != "lora" or "error" in record]
-    table = rows(assemble(lost))
+    table = task_rows(assemble(lost))
     assert [row["accuracy"] for row in table if row["system"].startswith("LoRA")] == ["FAILED: out of memory"]

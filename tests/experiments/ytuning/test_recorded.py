@@ -10,7 +10,7 @@ from auxlib.data.assets import asset_path
 from experiments.ytuning.experiment import EACH, SEEDS, TASKS, WITH_FEW
 from experiments.ytuning.report import load_labels
 from experiments.ytuning.systems import BY_NAME, SYSTEMS
-from experiments.ytuning.table import accuracy_rows, asked_rows, rows, use_rows
+from experiments.ytuning.table import accuracy_rows, goal_rows, task_rows, use_rows
 from tests.recorded import recorded
 
 
@@ -49,7 +49,7 @@ def test_everybody_did_better_than_the_most_frequent_label(found: dict[str, Any]
 
 
 def test_each_table_has_a_row_for_everybody(found: dict[str, Any]) -> None:
-    assert len(rows(found)) == len(TASKS) * len(SYSTEMS)
-    assert len(asked_rows(found)) == len(accuracy_rows(found)) == len(TASKS)
+    assert len(task_rows(found)) == len(TASKS) * len(SYSTEMS)
+    assert len(goal_rows(found)) == len(accuracy_rows(found)) == len(TASKS)
     assert len(use_rows(found)) == len(found["few"])
     assert found["each"] == list(map(str, EACH))

@@ -10,10 +10,10 @@ import torch
 from datasets import DatasetDict
 
 from auxlib.classification.encoders import Encoder, mean_state
-from auxlib.classification.trainer import scores_of, states_batch, text_batch
+from auxlib.classification.trainer import predict_logits, states_batch, text_batch
 from auxlib.classification.ytuning import LOSSES
 from experiments.ytuning import systems
-from experiments.ytuning.setup import Desk
+from experiments.ytuning.setup import TrainingSetup
 from experiments.ytuning.systems import BY_NAME, SYSTEMS, LinearProbe
 
 ALL = SYSTEMS | BY_NAME
@@ -35,9 +35,9 @@ def test_a_score_for_each_label_whoever_shares_the_batch(
     name: str, small: Callable, texts: DatasetDict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(systems, "best_dtype", lambda device: torch.float32)
-    desk = Desk(ALL[name], ALL[name].settings[0], texts, 0)
+    desk = TrainingSetup(ALL[name], ALL[name].settings[0], texts, 0)
     rows = desk.rows("test")
-    together = scores_of(desk.module, rows, desk.collate)
+    together = predict_logits(desk.module, rows, desk.collate)
     assert together.shape == (28, 7)
     for i in (0, 9, 27):
         batch = desk.collate([rows[i]])
@@ -50,7 +50,7 @@ def test_a_tuned_encoder_is_judged_in_the_precision_that_it_was_trained_in(
     dtype: torch.dtype, small: Callable, texts: DatasetDict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(systems, "best_dtype", lambda device: dtype)
-    desk, seen = Desk(SYSTEMS["full"], SYSTEMS["full"].settings[0], texts, 0), set()
+    desk, seen = TrainingSetup(SYSTEMS["full"], SYSTEMS["full"].settings[0], texts, 0), set()
     inner = next(module for module in desk.module.model.modules() if isinstance(module, torch.nn.Linear))
     inner.register_forward_hook(lambda module, given, made: seen.add(made.dtype))
     desk.judge()
@@ -65,7 +65,7 @@ def test_a_tuned_encoder_is_judged_in_the_precision_that_it_was_trained_in(
     ],
 )  # fmt: skip
 def test_only_these_learn(name: str, learns: set[str], small: Callable, texts: DatasetDict) -> None:
-    module = Desk(SYSTEMS[name], SYSTEMS[name].settings[0], texts, 0).module
+    module = TrainingSetup(SYSTEMS[name], SYSTEMS[name].settings[0], texts, 0).module
     names = [weight for weight, value in module.named_parameters() if value.requires_grad]
     kinds = {"lora" if ".lora_" in weight else weight.split(".")[0] for weight in names}
     assert kinds == learns
@@ -73,15 +73,15 @@ def test_only_these_learn(name: str, learns: set[str], small: Callable, texts: D
 
 def test_noise_reaches_whoever_reads_the_texts_itself(small: Callable, texts: DatasetDict) -> None:
     for name in ("full", "ytuning"):
-        desk = Desk(SYSTEMS[name], SYSTEMS[name].settings[0], texts, 0)
+        desk = TrainingSetup(SYSTEMS[name], SYSTEMS[name].settings[0], texts, 0)
         rows = desk.rows("test")
-        plain, nearly, noisy = (scores_of(desk.module, rows, desk.collate, noise) for noise in (0, 1e-6, 2.0))
+        plain, nearly, noisy = (predict_logits(desk.module, rows, desk.collate, noise) for noise in (0, 1e-6, 2.0))
         assert torch.allclose(plain, nearly, atol=1e-3), name
         assert not torch.allclose(plain, noisy, atol=0.01), name
 
 
 def test_labels_that_begin_at_wrong_names_begin_at_all_names(small: Callable, texts: DatasetDict) -> None:
-    right, wrong = (Desk(BY_NAME[name], BY_NAME[name].settings[0], texts, 0).module for name in BY_NAME)
+    right, wrong = (TrainingSetup(BY_NAME[name], BY_NAME[name].settings[0], texts, 0).module for name in BY_NAME)
     assert torch.equal(wrong.names, right.names.roll(-1, 0))
 
 
@@ -94,7 +94,7 @@ def test_a_linear_probe_is_a_line_on_the_mean(encoder: Encoder) -> None:
 
 
 def test_the_two_collators_agree_about_what_is_padding(encoder: Encoder, small: Callable, texts: DatasetDict) -> None:
-    cached, direct = (Desk(SYSTEMS[name], SYSTEMS[name].settings[0], texts, 0) for name in ("linear", "full"))
+    cached, direct = (TrainingSetup(SYSTEMS[name], SYSTEMS[name].settings[0], texts, 0) for name in ("linear", "full"))
     kept = {tuple(row["token_ids"]): row["label"] for row in map(cached.rows("dev").__getitem__, range(14))}
     read = {tuple(row["token_ids"]): row["label"] for row in map(direct.rows("dev").__getitem__, range(14))}
     assert kept == read
