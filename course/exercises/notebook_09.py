@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils._pytree import tree_map_only
 
 from course.exercises.exercise import Answer, exercise, expect, expect_number
-from course.exercises.synthetic_trace import KINDS, ToyTraining, made_up_trace
+from course.exercises.synthetic_trace import KINDS, ToyTraining, synthetic_trace
 from experiments.speed.roofline import Peak
 
 Event = Mapping[str, Any]
@@ -190,7 +190,7 @@ def costliest_copy(events: Sequence[Event], moves: Collection[str]) -> tuple[str
 
 @costliest_copy.examiner
 def _(answer: Answer) -> str:
-    moves, traces = set(KINDS[:5]), [made_up_trace() for _ in range(60)]
+    moves, traces = set(KINDS[:5]), [synthetic_trace() for _ in range(60)]
 
     def ask(traces: list) -> list[tuple]:
         plain = [[{key: event[key] for key in ("name", "start", "end")} for event in trace] for trace in traces]
@@ -254,7 +254,7 @@ def _(answer: Answer) -> str:
     again = ToyTraining(2)
     for name, part in zip(KEPT, again.parts[:3], strict=False):
         part.load_state_dict(copy.deepcopy(saved[name]))
-    again.draw.setstate(saved["draw"])
+    again.rng.setstate(saved["draw"])
     for name, found in pack.reference(*again.parts).items():
         expect(_same(found, before[name]), f"'{name}' is not what it was when it was packed: {KEPT[name]}.")
     expect(_same(pack.reference(*again.steps(5).parts), end), "the resumed training ends elsewhere than the whole one.")
