@@ -18,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: course test lab site notebooks bench portability clean help
 .DELETE_ON_ERROR:
 
-course: $(STAMP)  ## set up, fetch the models, run every notebook, write build/quick/index.html
+course: $(STAMP)  ## set up, fetch the models, run every notebook, write build/quick/site/index.html
 	$(BIN)/python -m auxlib run --profile quick --jobs $(JOBS)
 
 test: $(STAMP)  ## set up and run every check, the cheapest first

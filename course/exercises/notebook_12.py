@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course.exercises.exercise import Answer, exercise, expect, expect_number, expect_tensor, gap
+from course.exercises.exercise import Answer, Wrong, exercise, expect, expect_number, expect_tensor, gap
 
 BLANK = 0  # fills rows up and opens every sentence; 1 is the full stop
 
@@ -99,7 +99,8 @@ def _(answer: Answer) -> str:
     expect(off < 1e-9, f"off by {off:.3f} nats from the mean of −log p over the tokens that are not blank.")
     expect(isinstance(raw, Tensor) and raw.requires_grad, "no gradient reaches the logits: keep the loss a tensor.")
     raw.backward()
-    expect(logits.grad is not None, "no gradient reaches the logits: keep the loss a tensor.")
+    if logits.grad is None:
+        raise Wrong("no gradient reaches the logits: keep the loss a tensor.")
     expect(not bool(logits.grad[~real].any()), "a blank still has a gradient.")
     longer = answer(F.pad(logits.detach(), (0, 0, 0, 3)), F.pad(targets, (0, 3)))
     expect(abs(float(longer) - value) < 1e-9, "three more columns of blanks change your loss; they say nothing.")
