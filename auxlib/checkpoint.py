@@ -1,4 +1,4 @@
-"""How is an auxiliary kept? Two files: its weights, and what one must know to put it beside its expert again."""
+"""Checkpoints of auxiliaries: a file of weights, and a JSON file that names the frozen model and the template."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ NEEDED = ("auxiliary", "expert.fingerprint", "expert.reference", "frame.preamble
 
 @dataclass(frozen=True)
 class AuxiliaryCheckpoint:
-    """An auxiliary with all that it needs.
+    """An auxiliary with its frozen model, its text template and its receipt.
 
     Attributes:
-        expert: the frozen half; only its reference and fingerprint are stored.
-        receipt: how the auxiliary was made.
+        expert: the frozen model; only its reference and fingerprint are stored.
+        receipt: the record of how the auxiliary was made.
     """
 
     auxiliary: AuxiliaryModel
@@ -52,13 +52,13 @@ class AuxiliaryCheckpoint:
         """Read both files.
 
         Args:
-            expert: an already loaded one; by default the one the auxiliary names.
-            swap: the expert may be another than the one the auxiliary was trained beside. It then reads states that
-                mean something else to it, so expect little; the receipt keeps the fingerprint that it knew.
+            expert: the frozen model, if it is loaded already; by default the one that the checkpoint names.
+            swap: allow another frozen model than the one of the training. Its states then have another meaning for the
+                auxiliary, so expect little; the receipt keeps the fingerprint of the training's model.
 
         Raises:
             CheckpointError: a file is missing, truncated or not an auxiliary.
-            ExpertMismatch: the expert is not the one the auxiliary was trained beside, and no swap was asked for.
+            ExpertMismatch: the frozen model is not the one of the training, and ``swap`` is False.
         """
         settings, weights = read_files(folder, "auxiliary", *NEEDED)
         expert = expert or load_expert(settings["expert"]["reference"])
@@ -96,7 +96,7 @@ def read_files(folder: str | Path, kind: str, *needed: str) -> tuple[dict[str, A
     """Read both files.
 
     Args:
-        needed: names that the settings must hold, one below another with a point between them.
+        needed: dotted names that the settings must hold, such as ``expert.fingerprint``.
 
     Raises:
         CheckpointError: a file is missing, or it is damaged.

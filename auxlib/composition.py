@@ -80,7 +80,7 @@ class ConditionTerms:
             keyword_ids = torch.full((rows, 1, 2, 1), NO_PIECE, device=device)
         keyword_ids = keyword_ids.unsqueeze(1) if keyword_ids.dim() == 3 else keyword_ids
         N = keyword_ids.shape[1]
-        chosen = tuple(auxiliaries or names[:1] * N)
+        chosen = tuple(auxiliaries or [names[0]] * N)
         if len(chosen) != N or not set(chosen) <= set(names):
             raise KeywordError(
                 f"got the auxiliaries {list(chosen)} for {N} keywords a row; give one each, of {list(names)}."

@@ -29,6 +29,8 @@ from auxlib.keywords import NO_PIECE, Keywords, boundary_unsafe_mask, continuati
 from auxlib.product import Weight, combine, nucleus
 from auxlib.sparse_logits import SparseLogits
 
+SIZES = ("vocab_size", "hidden_size", "num_attention_heads", "num_hidden_layers", "max_position_embeddings")
+
 
 class AuxiliaryTunedConfig(PreTrainedConfig):
     """The settings that `generate` reads, most of them the frozen model's.
@@ -42,16 +44,10 @@ class AuxiliaryTunedConfig(PreTrainedConfig):
     def of(cls, expert: Expert, template: TextTemplate) -> AuxiliaryTunedConfig:
         """Take over the frozen model's sizes and the template's special tokens."""
         base = expert.model.config.get_text_config()
-        return cls(
-            vocab_size=base.vocab_size,
-            hidden_size=base.hidden_size,
-            num_attention_heads=base.num_attention_heads,
-            num_hidden_layers=base.num_hidden_layers,
-            max_position_embeddings=base.max_position_embeddings,
-            eos_token_id=template.end_id,
-            pad_token_id=expert.end_of_text_id,
-            bos_token_id=template.preamble_ids[0],
-        )
+        settings: dict[str, Any] = {name: getattr(base, name) for name in SIZES}
+        settings |= {"eos_token_id": template.end_id, "bos_token_id": template.preamble_ids[0]}
+        settings |= {"pad_token_id": expert.end_of_text_id}
+        return cls(**settings)
 
 
 class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
@@ -177,7 +173,7 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
             terms = ConditionTerms.of(keyword_ids, weight, auxiliaries, list(self.auxiliaries), rows, self.device)
         if schedule is not None:
             kwargs["schedule"] = [float(factor) for factor in schedule]
-        return super().generate(inputs, *args, terms=terms, **kwargs)
+        return super().generate(inputs, *args, terms=terms, **kwargs)  # type: ignore[misc]
 
     @torch.inference_mode()
     def read_preamble(self, rows: int, terms: int = 1, auxiliaries: Sequence[str] | None = None) -> DynamicCache:
@@ -318,11 +314,16 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
                 yield auxiliary_logits(self._by_name(name), own, inputs, self.continuation_mask, slot, schedule)
             slot += layers
 
-    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(  # type: ignore[override]
+        self, input_ids: Tensor, **kwargs: Any
+    ) -> dict[str, Any]:
         """Add everything read so far to the usual inputs: the keyword's progress depends on all of it."""
-        return {**super().prepare_inputs_for_generation(input_ids, **kwargs), "context_ids": input_ids}
+        usual = super().prepare_inputs_for_generation(input_ids, **kwargs)  # type: ignore[misc, arg-type]
+        return {**usual, "context_ids": input_ids}
 
-    def save_pretrained(self, save_directory: str | Path, name: str | None = None, **kwargs: Any) -> None:
+    def save_pretrained(  # type: ignore[override]  # an auxiliary is saved, not the whole model
+        self, save_directory: str | Path, name: str | None = None, **kwargs: Any
+    ) -> None:
         """Write one auxiliary, the first by default; of the frozen model only its reference and fingerprint."""
         name = next(iter(self.auxiliaries)) if name is None else name
         if name not in self.auxiliaries:
@@ -331,7 +332,7 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
         AuxiliaryCheckpoint(self._by_name(name), self.expert_info, self.template, receipt).save(save_directory)
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # type: ignore[override]
         cls, folder: str | Path, expert: Expert | None = None, swap: bool = False, **kwargs: Any
     ) -> AuxiliaryTunedLM:
         """Load an auxiliary beside its frozen model; arguments and errors as in `AuxiliaryCheckpoint.load`."""

@@ -167,7 +167,7 @@ def train_auxiliary(
         restore_rng_state(collator.rng, checkpoint)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     minutes = (perf_counter() - start) / 60
-    logged = [(entry["step"], entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+    logged = [(int(entry["step"]), entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
     dev_loss = mean_nll(loss, dev_features, collator) if dev_features is not None else None
     return TrainingRun([step for step, _ in logged], [value for _, value in logged], dev_loss, minutes)
 
@@ -185,7 +185,7 @@ def _trainer(
             "accelerate shares weights out on GPUs only; on a CPU each process keeps all weights. Leave fsdp out."
         )
     steps = max(1, int(len(features) / arguments["per_device_train_batch_size"] * arguments["num_train_epochs"]))
-    settings = {
+    settings: dict[str, Any] = {
         "lr_scheduler_type": "cosine",
         "warmup_steps": min(100, steps // 10),
         "adam_beta2": 0.98,
@@ -242,6 +242,7 @@ class SaveRngState(TrainerCallback):
         """Write the collator's state, and torch's under both names, for one process or several to resume."""
         if not state.is_world_process_zero:  # the first process alone makes the batches
             return
+        assert args.output_dir is not None
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         alone, first = folder / "rng_state.pth", folder / "rng_state_0.pth"
         shutil.copy(*((first, alone) if first.exists() else (alone, first)))
