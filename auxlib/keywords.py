@@ -127,8 +127,10 @@ def keyword_batch(tokenizer: PreTrainedTokenizerBase, keywords: Sequence[Keyword
     Rows of several keywords give ``[B, N, F, K]``; shorter rows are padded with ``NO_TERM``.
 
     Raises:
-        KeywordError: an entry is no keyword, or a row is an empty list.
+        KeywordError: there is no row, an entry is no keyword, or a row is an empty list.
     """
+    if not keywords:
+        raise KeywordError("no keyword was given, so there is no row to generate; pass at least one (or [None]).")
     if strange := [entry for entry in keywords if not (entry is None or isinstance(entry, str | Sequence))]:
         raise KeywordError(f"{strange[0]!r} is no keyword; give a word, several words, or None.")
     rows = [[entry] if entry is None or isinstance(entry, str) else list(entry) for entry in keywords]

@@ -22,7 +22,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from auxlib.auxiliary import AuxiliaryModel
 from auxlib.checkpoint import AuxiliaryCheckpoint
 from auxlib.composition import AuxiliaryInputs, ConditionTerms, auxiliary_logits
-from auxlib.errors import CheckpointError, ExpertMismatch, KeywordError
+from auxlib.errors import CheckpointError, ExpertMismatch
 from auxlib.features import TextTemplate
 from auxlib.frozen import Expert
 from auxlib.keywords import NO_PIECE, Keywords, boundary_unsafe_mask, continuation_mask, keyword_batch
@@ -145,8 +145,6 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
             weight: λ, a number, ``[B]``, or one for each word, ``[B, N]``.
             auxiliaries: names of the auxiliaries that read the words; the first one by default.
         """
-        if not keywords:
-            raise KeywordError("no keyword was given, so there is no row to generate; pass at least one (or [None]).")
         names = list(self.auxiliaries)
         return ConditionTerms.encode(self.expert_info.tokenizer, keywords, weight, auxiliaries, names, self.device)
 
@@ -219,8 +217,6 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
         Returns:
             ``input_ids``, ``attention_mask`` ``[B, T]``; ``keyword_ids`` as from ``keyword_batch``.
         """
-        if not keywords:
-            raise KeywordError("no keyword was given, so there is no row to generate; pass at least one (or [None]).")
         keyword_ids = keyword_batch(self.expert_info.tokenizer, keywords).to(self.device)
         return {**self.tokenise(starts or [""] * len(keywords)), "keyword_ids": keyword_ids}
 

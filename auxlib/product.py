@@ -56,15 +56,6 @@ def as_weight(
     return rows.expand(batch).unsqueeze(1)
 
 
-def as_weights(weight: Weight, rows: int, terms: int, device: torch.device | None = None) -> Tensor:
-    """Check weights λ of rows with several terms and return ``[B, N]``: one number, one a row, or one a term."""
-    if isinstance(weight, Tensor) and weight.dim() == 2:
-        if weight.shape != (rows, terms):
-            raise WeightError(f"got weights {list(weight.shape)} for {rows} rows of {terms} keywords each.")
-        return as_weight(weight.reshape(-1), rows * terms, device).view(rows, terms)
-    return as_weight(weight, rows, device).expand(rows, terms)
-
-
 def center(logits: Tensor) -> Tensor:
     """Return logits ``[..., V]`` without their constant per row: the mean of the finite entries becomes zero.
 
