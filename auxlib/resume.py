@@ -16,7 +16,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from auxlib.data.json_io import write_json_atomic
+from auxlib.data.storage import write_json_atomic
 
 DRAWS = "draws.json"
 

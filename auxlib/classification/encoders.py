@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from auxlib.collator import padded
-from auxlib.data.arrow_cache import Batches, by_length, load_or_build, rank_and_world_size
 from auxlib.data.assets import cache_dir
+from auxlib.data.storage import Batches, by_length, load_or_build, rank_and_world_size
 from auxlib.errors import TaskError
 from auxlib.frozen import DEFAULTS, fingerprint, load_frozen
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from auxlib.data.assets import data_dir
-from auxlib.data.json_io import write_json_atomic
+from auxlib.data.storage import write_json_atomic
 from auxlib.flops import count_flops
 from auxlib.frozen import Expert, load_expert
 from auxlib.worlds.automaton import BLANK

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from auxlib.data.assets import data_dir
-from auxlib.data.json_io import write_json_atomic
+from auxlib.data.storage import write_json_atomic
 from auxlib.errors import CourseError, ResultsMismatch
 from auxlib.flops import ComputeLedger
 from auxlib.metrics import min_kl_for_success, wilson
