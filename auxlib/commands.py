@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from auxlib.data.assets import data_dir
-from auxlib.data.json_io import write_json_atomic
+from auxlib.data.storage import write_json_atomic
 
 if TYPE_CHECKING:
     from auxlib.keywords import Keywords
@@ -176,7 +176,7 @@ def train_command(args: Namespace) -> int:
         from auxlib.worlds.story_lm import train_shipped
 
         return train_shipped(args)
-    from auxlib.data.arrow_cache import rank_and_world_size
+    from auxlib.data.storage import rank_and_world_size
     from auxlib.recipes import SHIPPED_LENGTH, labelled, length_label, prepare_data, train
 
     data = prepare_data(recipe_for(args.profile, args.seed, args.what))

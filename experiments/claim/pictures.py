@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from auxlib.data.json_io import write_json_atomic
+from auxlib.data.storage import write_json_atomic
 from auxlib.metrics import median
 from auxlib.plot import Picture, curves, weight_sweep
 from experiments.claim.campaign import WHOLE

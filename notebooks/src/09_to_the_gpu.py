@@ -617,7 +617,7 @@ for name, shares in {"mean of means": [0.5, 0.5], "joint count": [n / sum(counts
 # ```
 #
 # One process makes the batches and deals them out; else each would throw its own dice. The reading for the cache is
-# shared out, and a process that finds another's share abandoned takes it over. `tests/auxlib/data/test_arrow_cache.py`
+# shared out, and a process that finds another's share abandoned takes it over. `tests/auxlib/data/test_storage.py`
 # starts two real processes on the CPU and shows: the same losses as one, to `1e-5`; a training whose two processes are
 # killed is finished by one, with the losses of a whole one; and with `fully_shard` (**FSDP**: each process holds a part
 # of all weights and fetches the others' when it needs them) it learns the same.
