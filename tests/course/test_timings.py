@@ -14,8 +14,8 @@ from auxlib.errors import CourseError
 from course import config as table
 from course.build import build, header
 from course.config import Course, load_course
-from course.execute import Outcome
 from course.timings import (
+    Outcome,
     Timing,
     disagreements,
     load_timings,
