@@ -12,7 +12,8 @@ from auxlib.classification.trainer import classification_metrics, fit, labels_of
 from auxlib.classification.ytuning import LOSSES, LabelConfig, LabelDecoder, LabelTuned, name_states
 from auxlib.collator import FeatureRows
 from auxlib.data.tasks import label_names, load_task
-from experiments.ytuning.systems import MIDDLE
+
+LAYERS = 4  # of MiniLM's six: where the states are read
 
 
 def train_labels(
@@ -38,7 +39,7 @@ def train_labels(
     Returns:
         The pair; its receipt holds the settings, and accuracy and macro-F1 on the test texts.
     """
-    encoder, config = encoder or load_encoder(layers=MIDDLE), config or LabelConfig()
+    encoder, config = encoder or load_encoder(layers=LAYERS), config or LabelConfig()
     texts = load_task(task, seed, limit)
     rows = {
         part: FeatureRows(cache_states(encoder, known, progress=progress), plain="label")
