@@ -67,8 +67,10 @@ def _imports(node: ast.AST, lazy: bool = False) -> Iterator[tuple[str, bool]]:
     elif isinstance(node, ast.ImportFrom):
         yield from ((f"{node.module}.{alias.name}", lazy) for alias in node.names)
     inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-    typing_only = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
-    for child in node.orelse if typing_only else ast.iter_child_nodes(node):
+    children: Iterable[ast.AST] = ast.iter_child_nodes(node)
+    if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+        children = node.orelse
+    for child in children:
         yield from _imports(child, inside)
 
 
