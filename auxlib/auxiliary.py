@@ -251,7 +251,7 @@ class AuxiliaryModel(nn.Module):
         own_head = self.head is not None
         by_state = (self.group_by_state(progress.state) * present).sum(1)
         group = PUSH_GAIN * (self.group(x) + by_state) * self.config.group_head
-        parts = SparseLogits(
+        logits = SparseLogits(
             shift=torch.cat([x if own_head else self.shift(x), group], -1),
             matrix=torch.cat([self.head.weight, self.group_columns], 1) if own_head else self.support_rows,
             support=self.support,
@@ -261,8 +261,8 @@ class AuxiliaryModel(nn.Module):
             copied = self.copy(x.unsqueeze(1) + centered_state) + self.copy_by_state(progress.state)
             push, forget = copied.split(1, -1)
             boosts = (PUSH_GAIN * push + FORGET_GAIN * forget * surprise)[..., 0].transpose(1, 2)
-            parts.boost_ids, parts.boosts = _merge_duplicate_boosts(progress.next_piece.transpose(1, 2), boosts)
-        return parts
+            logits.boost_ids, logits.boosts = _merge_duplicate_boosts(progress.next_piece.transpose(1, 2), boosts)
+        return logits
 
 
 def _keyword_mask(keyword_ids: Tensor) -> Tensor:

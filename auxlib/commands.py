@@ -121,10 +121,11 @@ def doctor_command(args: Namespace) -> int:
 
 def generate_command(args: Namespace) -> int:
     """Print n sentences around a keyword, or around several."""
+    from auxlib.generation import write_sentences
     from auxlib.keywords import check_keyword, contains_keyword
     from auxlib.modeling import AuxiliaryTunedLM
     from auxlib.product import as_weight
-    from auxlib.recipes import load_pretrained, write_sentences
+    from auxlib.recipes import load_pretrained
 
     words = [check_keyword(word) for word in args.keywords]  # before seconds are spent on loading
     as_weight(args.weight, args.n)
@@ -161,7 +162,7 @@ def _streamed(model: AuxiliaryTunedLM, rows: Sequence[Keywords], seed: int, opti
     """One sentence after another, shown while it is written."""
     from transformers import TextStreamer
 
-    from auxlib.recipes import write_sentences
+    from auxlib.generation import write_sentences
 
     streamer = TextStreamer(model.expert_info.tokenizer, skip_prompt=True, skip_special_tokens=True)
     texts = []

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from auxlib.frozen import fingerprint
+from auxlib.generation import write_sentences
 from auxlib.keywords import contains_keyword
 from auxlib.metrics import (
     Slor,
@@ -32,7 +33,6 @@ from auxlib.metrics import (
 )
 from auxlib.modeling import AuxiliaryTunedLM
 from auxlib.plot import Picture, weight_sweep
-from auxlib.recipes import write_sentences
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict

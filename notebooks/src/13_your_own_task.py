@@ -37,9 +37,10 @@ from auxlib.classification.encoders import as_batch, load_encoder, mean_state
 from auxlib.data.tasks import label_names, load_task
 from auxlib.features import read_preamble, read_texts
 from auxlib.frozen import fingerprint, load_expert
+from auxlib.generation import SAMPLING
 from auxlib.metrics import wilson
-from auxlib.recipes import SAMPLING, Recipe, prepare_data
-from auxlib.sparse_logits import SparseLogits, dense_logits, token_nll
+from auxlib.recipes import Recipe, prepare_data
+from auxlib.sparse_logits import SparseLogits
 from auxlib.tartan.meta_weights import fit_linear_head
 from course.exercises import check, use
 
@@ -354,7 +355,7 @@ class Feeling(nn.Module):
 
 def nats(auxiliary, tokens, sign):
     """−log p of each token, ``[N]``, if each sentence is given the feeling ``sign``."""
-    return token_nll(tokens.hidden, tokens.rest, auxiliary(sign[tokens.sentence]), W, tokens.token_ids)
+    return auxiliary(sign[tokens.sentence]).nll(tokens.hidden, tokens.rest, W, tokens.token_ids)
 
 
 newborn = Feeling(W.shape[1])
@@ -490,7 +491,7 @@ plot.histogram([*by_chance, own], "told apart, nats per sentence", "Shuffled run
 def write(sign, seed):
     """One review for each entry of ``sign``: +λ, −λ, or 0 for the style alone."""
     torch.manual_seed(seed)
-    aux_logits = dense_logits(auxiliary(sign.unsqueeze(1)), len(W)).squeeze(1).to(expert.model.device)
+    aux_logits = auxiliary(sign.unsqueeze(1)).dense(len(W)).squeeze(1).to(expert.model.device)
     cache = deepcopy(opening)
     cache.crop(-1)  # the preamble's last token is read by `generate` itself
     cache.batch_repeat_interleave(len(sign))

@@ -21,8 +21,7 @@ from datasets import load_from_disk
 
 from auxlib.errors import TrainingError
 from auxlib.frozen import Expert
-from auxlib.resume import newest_checkpoint
-from auxlib.training import train_auxiliary
+from auxlib.training import newest_checkpoint, train_auxiliary
 from tests.auxlib.data import launched
 from tests.conftest import KEYWORDS, PREAMBLE, SENTENCES
 
