@@ -43,10 +43,12 @@ def render(course: Course) -> dict[Path, str]:
     Raises:
         CourseError: a page is missing, or does not hold each of its blocks exactly once.
     """
-    return {course.root / name: _render_page(course, name, blocks) for name, blocks in PAGES.items()}
+    return {course.root / name: render_page(course, name) for name in PAGES}
 
 
-def _render_page(course: Course, name: str, blocks: Mapping[str, Block]) -> str:
+def render_page(course: Course, name: str) -> str:
+    """Return one page of `PAGES`; errors as in `render`."""
+    blocks = PAGES[name]
     if not (course.root / name).is_file():
         raise CourseError(f"{name} is missing; it must hold the generated blocks {', '.join(blocks)}.")
     text, up = (course.root / name).read_text(encoding="utf-8"), "../" * name.count("/")

@@ -11,7 +11,7 @@ from auxlib.errors import CourseError
 from course.architecture import PACKAGES, Arrow, find_arrows, find_modules, package_of, reachable, room_of
 
 LIBRARY = {  # modules of the public library by task, in the order in which their names are listed
-    "Generate": ("recipes", "modeling", "constraints"),
+    "Generate": ("recipes", "generation", "modeling", "constraints"),
     "The method": ("product", "sparse_logits", "auxiliary", "composition", "keywords"),
     "Train and keep": ("frozen", "features", "collator", "training", "checkpoint"),
     "Classify with learned labels": (
