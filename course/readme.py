@@ -74,11 +74,11 @@ def _badges(course: Course, up: str) -> str:
     python = project["requires-python"].removeprefix(">=")
     badges = [
         f"[![Python {python} or newer]({shield}/python-{python}%2B-blue)]({up}pyproject.toml)",
-        f"[![Licence: Apache 2.0]({shield}/licence-Apache%202.0-blue)]({up}LICENSE)",
+        f"[![Licence of the code: Apache 2.0]({shield}/licence-Apache%202.0-blue)]({up}LICENSE)",
     ]
     if course.repository:
         flow = f"https://github.com/{course.repository}/actions/workflows/{Path(CI).name}"
-        badges.insert(0, f"[![Tests]({flow}/badge.svg)]({flow})")
+        badges.insert(0, f"[![Tests of the main branch]({flow}/badge.svg)]({flow})")
     return "\n".join(badges) + "\n"
 
 

@@ -78,7 +78,7 @@ def test_the_state_of_ci_is_shown_once_the_course_has_an_address(course: Course)
     assert "badge.svg" not in render_page(course, "README.md")
     flow = "https://github.com/owner/name/actions/workflows/course.yml"
     shown = render_page(replace(course, repository="owner/name"), "README.md")
-    assert f"[![Tests]({flow}/badge.svg)]({flow})" in shown
+    assert f"[![Tests of the main branch]({flow}/badge.svg)]({flow})" in shown
 
 
 @pytest.mark.parametrize("page", PAGES)
