@@ -120,15 +120,15 @@ def doctor_command(args: Namespace) -> int:
 
 
 def generate_command(args: Namespace) -> int:
-    """Print n sentences around a keyword, or around several."""
+    """Print n sentences for one keyword or several."""
     from auxlib.generation import write_sentences
     from auxlib.keywords import check_keyword, contains_keyword
     from auxlib.modeling import AuxiliaryTunedLM
-    from auxlib.product import as_weight
+    from auxlib.product import check_weight
     from auxlib.recipes import load_pretrained
 
     words = [check_keyword(word) for word in args.keywords]  # before seconds are spent on loading
-    as_weight(args.weight, args.n)
+    check_weight(args.weight)
     several = len(words) > 1
     model = (
         AuxiliaryTunedLM.from_pretrained(args.checkpoint) if args.checkpoint else load_pretrained(multi_keyword=several)
@@ -207,7 +207,7 @@ def recipe_for(profile: str, seed: int = 0, name: str = "wordnet-keyword") -> Re
     """The recipe of an auxiliary that the course ships; profiles differ in size only."""
     from dataclasses import replace
 
-    from auxlib.recipes import QUICK, RECIPES, scaled_down
+    from auxlib.recipes import QUICK, RECIPES
 
     recipe = replace(RECIPES[name], seed=seed)
-    return scaled_down(recipe, QUICK.sentences, QUICK.epochs) if profile == "quick" else recipe
+    return replace(recipe, sentences=QUICK.sentences, epochs=QUICK.epochs) if profile == "quick" else recipe

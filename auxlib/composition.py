@@ -19,7 +19,7 @@ from torch import Tensor
 from auxlib.auxiliary import AuxiliaryModel, text_mask
 from auxlib.errors import KeywordError, WeightError
 from auxlib.keywords import INSIDE, NO_PIECE, NO_TERM, Keywords, batched_keyword_progress, keyword_batch
-from auxlib.product import Weight, as_weight, as_weights
+from auxlib.product import Weight, as_weight
 from auxlib.sparse_logits import SparseLogits
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class ConditionTerms:
             keyword_ids = torch.full((rows, 1, 2, 1), NO_PIECE, device=device)
         keyword_ids = keyword_ids.unsqueeze(1) if keyword_ids.dim() == 3 else keyword_ids
         N = keyword_ids.shape[1]
-        chosen = tuple(auxiliaries or names[:1] * N)
+        chosen = tuple(auxiliaries or [names[0]] * N)
         if len(chosen) != N or not set(chosen) <= set(names):
             raise KeywordError(
                 f"got the auxiliaries {list(chosen)} for {N} keywords a row; give one each, of {list(names)}."
@@ -217,6 +217,15 @@ def auxiliary_logits(
         first_slot,
     )
     return _weighted(logits, weight.squeeze(1)) if joint else _weighted_sum(logits, weight)
+
+
+def as_weights(weight: Weight, rows: int, terms: int, device: torch.device | None = None) -> Tensor:
+    """Check weights λ of rows with several terms and return ``[B, N]``: one number, one a row, or one a term."""
+    if isinstance(weight, Tensor) and weight.dim() == 2:
+        if weight.shape != (rows, terms):
+            raise WeightError(f"got weights {list(weight.shape)} for {rows} rows of {terms} keywords each.")
+        return as_weight(weight.reshape(-1), rows * terms, device).view(rows, terms)
+    return as_weight(weight, rows, device).expand(rows, terms)
 
 
 def _schedule_factor(schedule: Sequence[float] | None, position: Tensor) -> Tensor:

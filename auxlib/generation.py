@@ -56,6 +56,8 @@ def write_sentences(
             f"{', '.join(sorted(ends))} may end a text before its words are there; with a guarantee only "
             "max_new_tokens does."
         )
+    if not keywords:
+        return []
     if seed is not None:
         torch.manual_seed(seed)
     terms = model.encode_conditions(keywords, weight, auxiliaries)
@@ -71,8 +73,8 @@ def write_sentences(
         if guarantee:
             constrained = {**inputs, "keyword_ids": conditions.keyword_ids}
             processors.append(KeywordConstraint.beside(model, constrained, options["max_new_tokens"]))
-        arguments = {**options, "logits_processor": processors} if processors else options
-        ids = model.generate(**inputs, terms=conditions, past_key_values=cache, **arguments)
+        arguments = {**inputs, **options, **({"logits_processor": processors} if processors else {})}
+        ids = model.generate(terms=conditions, past_key_values=cache, **arguments)
         texts = model.expert_info.tokenizer.batch_decode(
             ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
         )

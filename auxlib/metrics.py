@@ -1,7 +1,7 @@
-"""How good, and at what cost?
+"""Metrics of controlled generation: keyword accuracy, SLOR, drift and diversity.
 
-Keyword control is judged by accuracy beside its base rate, fluency by SLOR under a judge that reads every sample in a
-context of its own, drift by the divergence from the frozen model. Nothing is clipped and no sample is left out.
+Keyword control is measured by accuracy beside its base rate, fluency by SLOR under a language model that reads every
+sample in a context of its own, drift by the divergence from the frozen model. Nothing is clipped, no sample left out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from auxlib.product import kl
 
 
 def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's 95 % interval of a rate (Wilson 1927): honest near 0 and 1, where the normal one is not."""
+    """Return Wilson's 95 % interval of a rate (Wilson 1927), which is accurate near 0 and 1 as well."""
     if not 0 <= hits <= n or n == 0:
         raise ValueError(f"need 0 ≤ hits ≤ n and n > 0, got {hits} of {n}.")
     p = hits / n
@@ -40,7 +40,7 @@ def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Control:
-    """How often samples hold their keyword: strictly (whole word), by stem, and by chance."""
+    """The rate of samples that hold their keyword: strictly (whole word), by stem, and by chance."""
 
     accuracy: float
     interval: tuple[float, float]
@@ -50,10 +50,10 @@ class Control:
 
 
 def keyword_control(samples: Sequence[str], keywords: Sequence[str], unsteered: Sequence[str]) -> Control:
-    """Score continuations against the keyword of each, and the frozen model's own against the same keywords.
+    """Return the accuracy of continuations for their keywords, and the frozen model's own as base rate.
 
     Args:
-        samples, keywords: one each; continuations only, without what the model was given.
+        samples, keywords: one each; continuations only, without the prompt.
         unsteered: as many samples of the frozen model alone, for the base rate.
     """
     n = len(samples)
@@ -70,10 +70,10 @@ def keyword_control(samples: Sequence[str], keywords: Sequence[str], unsteered: 
 class Slor:
     """Syntactic log-odds ratio: ``(log P_M(s) - log P_u(s)) / |s|`` (Pauls and Klein 2012; Kann et al. 2018).
 
-    P_M is a language model, P_u a unigram model with the same tokens: what a sentence is worth beyond its words.
+    P_M is a language model, P_u a unigram model with the same tokens: fluency beyond the frequency of the words.
 
     Args:
-        judge: the language model. Judging with the very expert that is steered favours staying close to it: say so.
+        judge: the language model. A steered model's own expert as judge favours samples close to it: report it.
         reference: texts for the unigram counts (+0.5 smoothing).
     """
 
@@ -91,9 +91,9 @@ class Slor:
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str], batch: int = 64) -> list[float]:
-        """One value a text, in nats per token; NaN for an empty text, which has none.
+        """Return one value a text, in nats per token; NaN for an empty text.
 
-        Each text is read after the end-of-text mark alone and nothing else. The first token counts as well.
+        Each text is read after the end-of-text token alone. The first token counts as well.
         """
         prefix = read_preamble(self.judge, self.frame)
         encoded = [self._ids(text) for text in texts]
@@ -111,14 +111,14 @@ class Slor:
 
 
 def min_kl_for_success(success: float, base_rates: Tensor, shares: Tensor) -> float:
-    """The least KL(q‖p) in nats at which any q can fulfil requests with rate ``success``: the frontier of control.
+    """Return the least KL(q‖p) in nats at which any q meets conditions with rate ``success``: the control frontier.
 
     Args:
-        success: the wanted rate over all requests.
-        base_rates: ``[C]``, how often p fulfils each request by chance.
-        shares: ``[C]``, how often each is made.
+        success: the rate over all conditions.
+        base_rates: ``[C]``, the rate at which p meets each condition by chance.
+        shares: ``[C]``, the frequency of each condition.
 
-    One request costs at least ``kl_bernoulli(success‖base rate)``; over many, the cheapest way raises all log-odds by
+    One condition costs at least ``kl_bernoulli(success‖base rate)``; over many, the cheapest way raises all log-odds by
     one and the same amount, which bisection finds (identity I21 of the course, with a Lagrange multiplier).
     """
     base_rates, shares = base_rates.double(), (shares / shares.sum()).double()
@@ -132,13 +132,13 @@ def min_kl_for_success(success: float, base_rates: Tensor, shares: Tensor) -> fl
 
 
 def nanmean(values: Sequence[float]) -> float:
-    """The mean of the values that exist (an empty sample has no SLOR, but does count as a miss in accuracy)."""
+    """Return the mean without NaN (an empty sample has no SLOR, but counts as a miss in accuracy)."""
     real = [value for value in values if not math.isnan(value)]
     return sum(real) / len(real) if real else math.nan
 
 
 def distinct(texts: Sequence[str], n: int) -> float:
-    """Share of different n-grams of words among all: 1 when nothing is ever said twice."""
+    """Return the share of distinct n-grams of words (distinct-n, Li et al. 2016): 1 without any repetition."""
     grams = [
         tuple(words[i : i + n]) for words in (text.lower().split() for text in texts) for i in range(len(words) - n + 1)
     ]
@@ -146,7 +146,7 @@ def distinct(texts: Sequence[str], n: int) -> float:
 
 
 def repeats_keyword(text: str, keyword: str) -> bool:
-    """Whether the keyword occurs twice or more: the sign of pressing too hard."""
+    """Return whether the keyword occurs twice or more, a sign of too large a weight."""
     return count_keyword(text, keyword) > 1
 
 

@@ -22,12 +22,14 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from auxlib.auxiliary import AuxiliaryModel
 from auxlib.checkpoint import AuxiliaryCheckpoint
 from auxlib.composition import AuxiliaryInputs, ConditionTerms, auxiliary_logits
-from auxlib.errors import CheckpointError, ExpertMismatch, KeywordError
+from auxlib.errors import CheckpointError, ExpertMismatch
 from auxlib.features import TextTemplate
 from auxlib.frozen import Expert
 from auxlib.keywords import NO_PIECE, Keywords, boundary_unsafe_mask, continuation_mask, keyword_batch
 from auxlib.product import Weight, combine, nucleus
 from auxlib.sparse_logits import SparseLogits
+
+SIZES = ("vocab_size", "hidden_size", "num_attention_heads", "num_hidden_layers", "max_position_embeddings")
 
 
 class AuxiliaryTunedConfig(PreTrainedConfig):
@@ -42,16 +44,10 @@ class AuxiliaryTunedConfig(PreTrainedConfig):
     def of(cls, expert: Expert, template: TextTemplate) -> AuxiliaryTunedConfig:
         """Take over the frozen model's sizes and the template's special tokens."""
         base = expert.model.config.get_text_config()
-        return cls(
-            vocab_size=base.vocab_size,
-            hidden_size=base.hidden_size,
-            num_attention_heads=base.num_attention_heads,
-            num_hidden_layers=base.num_hidden_layers,
-            max_position_embeddings=base.max_position_embeddings,
-            eos_token_id=template.end_id,
-            pad_token_id=expert.end_of_text_id,
-            bos_token_id=template.preamble_ids[0],
-        )
+        settings: dict[str, Any] = {name: getattr(base, name) for name in SIZES}
+        settings |= {"eos_token_id": template.end_id, "bos_token_id": template.preamble_ids[0]}
+        settings |= {"pad_token_id": expert.end_of_text_id}
+        return cls(**settings)
 
 
 class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
@@ -149,8 +145,6 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
             weight: λ, a number, ``[B]``, or one for each word, ``[B, N]``.
             auxiliaries: names of the auxiliaries that read the words; the first one by default.
         """
-        if not keywords:
-            raise KeywordError("no keyword was given, so there is no row to generate; pass at least one (or [None]).")
         names = list(self.auxiliaries)
         return ConditionTerms.encode(self.expert_info.tokenizer, keywords, weight, auxiliaries, names, self.device)
 
@@ -177,7 +171,7 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
             terms = ConditionTerms.of(keyword_ids, weight, auxiliaries, list(self.auxiliaries), rows, self.device)
         if schedule is not None:
             kwargs["schedule"] = [float(factor) for factor in schedule]
-        return super().generate(inputs, *args, terms=terms, **kwargs)
+        return super().generate(inputs, *args, terms=terms, **kwargs)  # type: ignore[misc]
 
     @torch.inference_mode()
     def read_preamble(self, rows: int, terms: int = 1, auxiliaries: Sequence[str] | None = None) -> DynamicCache:
@@ -223,8 +217,6 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
         Returns:
             ``input_ids``, ``attention_mask`` ``[B, T]``; ``keyword_ids`` as from ``keyword_batch``.
         """
-        if not keywords:
-            raise KeywordError("no keyword was given, so there is no row to generate; pass at least one (or [None]).")
         keyword_ids = keyword_batch(self.expert_info.tokenizer, keywords).to(self.device)
         return {**self.tokenise(starts or [""] * len(keywords)), "keyword_ids": keyword_ids}
 
@@ -318,11 +310,16 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
                 yield auxiliary_logits(self._by_name(name), own, inputs, self.continuation_mask, slot, schedule)
             slot += layers
 
-    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(  # type: ignore[override]
+        self, input_ids: Tensor, **kwargs: Any
+    ) -> dict[str, Any]:
         """Add everything read so far to the usual inputs: the keyword's progress depends on all of it."""
-        return {**super().prepare_inputs_for_generation(input_ids, **kwargs), "context_ids": input_ids}
+        usual = super().prepare_inputs_for_generation(input_ids, **kwargs)  # type: ignore[misc, arg-type]
+        return {**usual, "context_ids": input_ids}
 
-    def save_pretrained(self, save_directory: str | Path, name: str | None = None, **kwargs: Any) -> None:
+    def save_pretrained(  # type: ignore[override]  # an auxiliary is saved, not the whole model
+        self, save_directory: str | Path, name: str | None = None, **kwargs: Any
+    ) -> None:
         """Write one auxiliary, the first by default; of the frozen model only its reference and fingerprint."""
         name = next(iter(self.auxiliaries)) if name is None else name
         if name not in self.auxiliaries:
@@ -331,7 +328,7 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
         AuxiliaryCheckpoint(self._by_name(name), self.expert_info, self.template, receipt).save(save_directory)
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # type: ignore[override]
         cls, folder: str | Path, expert: Expert | None = None, swap: bool = False, **kwargs: Any
     ) -> AuxiliaryTunedLM:
         """Load an auxiliary beside its frozen model; arguments and errors as in `AuxiliaryCheckpoint.load`."""

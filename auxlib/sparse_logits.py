@@ -51,8 +51,8 @@ class SparseLogits:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> SparseLogits:
         """Apply one change of positions or rows to shift, boosts and their ids."""
-        fields = {name: getattr(self, name) for name in ("shift", "boost_ids", "boosts")}
-        return replace(self, **{name: None if value is None else change(value) for name, value in fields.items()})
+        shift, ids, boosts = (None if x is None else change(x) for x in (self.shift, self.boost_ids, self.boosts))
+        return replace(self, shift=shift, boost_ids=ids, boosts=boosts)
 
     def dense(self, vocabulary: int) -> Tensor:
         """Return the logits over the whole vocabulary, ``[B, T, V]`` in float32; zero where none are given."""

@@ -14,10 +14,6 @@ Axes: ``B`` texts, ``T`` positions, ``D`` the frozen model's width, ``V`` vocabu
 
 from __future__ import annotations
 
-import json
-import random
-import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,20 +23,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from auxlib.auxiliary import AuxiliaryModel, text_mask
+from auxlib.checkpoint import SaveRngState, newest_checkpoint, restore_rng_state
 from auxlib.collator import IGNORE_INDEX, FeatureCollator, FeatureRows
-from auxlib.data.json_io import write_json_atomic
 from auxlib.errors import TrainingError
 from auxlib.features import CLOSING
 from auxlib.keywords import batched_keyword_progress
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-RNG_STATE = "draws.json"  # of a checkpoint; written last, so that it also marks the checkpoint as complete
 
 
 class FeatureLoss(nn.Module):
@@ -78,7 +72,7 @@ class FeatureLoss(nn.Module):
         mask = text_mask(position, token_ids.shape[1])
         logits = self.auxiliary(token_ids, states, log_z, position, keyword_ids, progress, mask)
         seen = (targets != IGNORE_INDEX) & ~censored.unsqueeze(1)
-        over = self._closing(targets) & censored.unsqueeze(1)
+        over = self.auxiliary.groups[targets.clamp(min=0), CLOSING] & (targets != IGNORE_INDEX) & censored.unsqueeze(1)
         unembedding, outside = self.auxiliary.unembedding, log_mass_outside_support
         # padding pays for no unembedding: only scored positions are kept, flattened to [P]
         nll = logits.map(lambda x: x[seen]).nll(states[seen], outside[seen], unembedding, targets[seen])
@@ -94,9 +88,6 @@ class FeatureLoss(nn.Module):
         total = torch.tensor(float(scored), device=self.continuation_mask.device)
         dist.all_reduce(total)
         return total / dist.get_world_size()
-
-    def _closing(self, targets: Tensor) -> Tensor:
-        return self.auxiliary.groups[targets.clamp(min=0), CLOSING] & (targets != IGNORE_INDEX)
 
 
 @dataclass(frozen=True)
@@ -167,7 +158,7 @@ def train_auxiliary(
         restore_rng_state(collator.rng, checkpoint)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     minutes = (perf_counter() - start) / 60
-    logged = [(entry["step"], entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+    logged = [(int(entry["step"]), entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
     dev_loss = mean_nll(loss, dev_features, collator) if dev_features is not None else None
     return TrainingRun([step for step, _ in logged], [value for _, value in logged], dev_loss, minutes)
 
@@ -185,7 +176,7 @@ def _trainer(
             "accelerate shares weights out on GPUs only; on a CPU each process keeps all weights. Leave fsdp out."
         )
     steps = max(1, int(len(features) / arguments["per_device_train_batch_size"] * arguments["num_train_epochs"]))
-    settings = {
+    settings: dict[str, Any] = {
         "lr_scheduler_type": "cosine",
         "warmup_steps": min(100, steps // 10),
         "adam_beta2": 0.98,
@@ -230,35 +221,3 @@ def mean_nll(loss: FeatureLoss, features: Dataset, collator: FeatureCollator, ba
         count += int(((batch["targets"] != IGNORE_INDEX) & ~batch["censored"].unsqueeze(1)).sum())
     loss.train(was_training)
     return total / count
-
-
-class SaveRngState(TrainerCallback):
-    """Complete each checkpoint with the collator's random state, which the trainer's own checkpoints lack."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self.rng = rng
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **known: Any) -> None:
-        """Write the collator's state, and torch's under both names, for one process or several to resume."""
-        if not state.is_world_process_zero:  # the first process alone makes the batches
-            return
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        alone, first = folder / "rng_state.pth", folder / "rng_state_0.pth"
-        shutil.copy(*((first, alone) if first.exists() else (alone, first)))
-        write_json_atomic(folder / RNG_STATE, {"draws": self.rng.getstate()})
-
-
-def newest_checkpoint(output_dir: Path) -> Path | None:
-    """Return the newest complete checkpoint; one that was being written when the process died is passed over."""
-    complete = {
-        int(match[1]): path.parent
-        for path in output_dir.glob(f"checkpoint-*/{RNG_STATE}")
-        if (match := re.fullmatch(r"checkpoint-(\d+)", path.parent.name))
-    }
-    return complete[max(complete)] if complete else None
-
-
-def restore_rng_state(rng: random.Random, checkpoint: Path) -> None:
-    """Set the collator's random state to the one of a checkpoint."""
-    version, words, gauss = json.loads((checkpoint / RNG_STATE).read_text())["draws"]
-    rng.setstate((version, tuple(words), gauss))

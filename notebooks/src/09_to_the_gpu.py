@@ -695,7 +695,7 @@ for forgotten in (None, "model", "optimiser", "schedule", "draw"):
 # All of them show, and only one run is the whole one. "About the same" is what a lost optimiser looks like, too; bit
 # for bit is the only test that finds it.
 #
-# In the library the trainer keeps the first three, and `auxlib.training` the dice. That little file is written
+# In the library the trainer keeps the first three, and `auxlib.checkpoint` the dice. That little file is written
 # *last*, so it is also the mark of a checkpoint that is whole: one that was being written when the power went is
 # passed over.
 #

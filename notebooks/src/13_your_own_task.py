@@ -199,9 +199,9 @@ def features(sentences, at_once=64):
 
 
 encoder = load_encoder(layers=4)
-elsewhere = concatenate_datasets([
-    texts[name]["train"].shuffle(seed=SEED).select(range(JUDGE_TEXTS)) for name in ("amazon", "nyt")
-])  # fmt: skip
+elsewhere = concatenate_datasets(
+    [texts[name]["train"].shuffle(seed=SEED).select(range(JUDGE_TEXTS)) for name in ("amazon", "nyt")]
+)
 states = features(elsewhere["text"])
 middle, spread = states.mean(0), states.std(0)
 head = fit_linear_head((states - middle) / spread, torch.tensor(elsewhere["label"][:]), count=2, decay=0.3)

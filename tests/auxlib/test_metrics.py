@@ -32,7 +32,7 @@ TEXTS = [*SENTENCES, "A", "Dogs", "the the the the", "naïve 🎈"]
 @pytest.mark.parametrize(
     ("hits", "n", "low", "high"),
     [(0, 10, 0.0, 0.2775), (1, 10, 0.0179, 0.4042), (5, 10, 0.2366, 0.7634), (81, 263, 0.2553, 0.3662)],
-)  # fmt: skip
+)
 def test_wilsons_interval_has_the_textbook_values(hits: int, n: int, low: float, high: float) -> None:
     assert wilson(hits, n) == pytest.approx((low, high), abs=2e-4)
 

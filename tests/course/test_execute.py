@@ -24,7 +24,7 @@ SOURCES = {
     "01_other_profile": HEAD + '# %%\nPROFILE = "full"\n\n' + ECHO,
     "02_fails": HEAD + ECHO + "# %%\n# the failing one\nraise ValueError('no luck')\n\n# %%\nprint('never')",
     "03_dies": HEAD + ECHO + "# %%\nos = __import__('os')\nos._exit(1)",
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +91,21 @@ def test_the_page_shows_the_picture_behind_a_widget_and_its_description(ran) -> 
 
 
 FIGURES = {
-    "accuracy": 0.912, "accuracy_ci": [0.9, 0.93], "stem_accuracy": 0.92, "base_rate": 0.004, "n_samples": 1000,
-    "slor": 3.2, "slor_human": 3.1, "slor_frozen": 3.4, "train_minutes": 14.0, "decode_ratio": 1.1,
-    "ms_per_token_pair": 44.0, "ms_per_token_frozen": 40.0, "frozen_unchanged": True, "machine": {"cores": 2},
-}  # fmt: skip
+    "accuracy": 0.912,
+    "accuracy_ci": [0.9, 0.93],
+    "stem_accuracy": 0.92,
+    "base_rate": 0.004,
+    "n_samples": 1000,
+    "slor": 3.2,
+    "slor_human": 3.1,
+    "slor_frozen": 3.4,
+    "train_minutes": 14.0,
+    "decode_ratio": 1.1,
+    "ms_per_token_pair": 44.0,
+    "ms_per_token_frozen": 40.0,
+    "frozen_unchanged": True,
+    "machine": {"cores": 2},
+}
 
 
 def test_the_page_shows_the_headline_of_a_recorded_run(ran) -> None:

@@ -86,8 +86,9 @@ def test_a_fabricated_run_is_found_out(tmp_path: Path) -> None:
     done["01_b"] |= {"seconds": 600.0, "memory_mb": 3000}
     (tmp_path / "run.json").write_text(json.dumps(run))
     assert [line.split(",")[0] for line in disagreements(KEPT, measured(tmp_path))] == [
-        "01_b: took 600 s", "01_b: used 3000 MB"
-    ]  # fmt: skip
+        "01_b: took 600 s",
+        "01_b: used 3000 MB",
+    ]
 
 
 @pytest.mark.parametrize(

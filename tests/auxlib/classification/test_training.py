@@ -19,8 +19,10 @@ def test_a_file_of_texts_becomes_a_pair_that_is_kept(
     words = {"animals": ["dog", "cats"], "places": ["street", "harbour"]}
     rows = [
         {"text": f"the {word} {'old ' * (i % 3)}{i}", "label": label}
-        for i in range(40) for label, pair in words.items() for word in pair
-    ]  # fmt: skip
+        for i in range(40)
+        for label, pair in words.items()
+        for word in pair
+    ]
     (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, rows)))
     config = LabelConfig(width=16, heads=2, named=named)
     pair = train_labels(
