@@ -15,7 +15,6 @@ LIBRARY = {  # modules of the public library by task, in the order in which thei
     "The method": ("product", "sparse_logits", "auxiliary", "composition", "keywords"),
     "Train and keep": ("frozen", "features", "collator", "training", "checkpoint"),
     "Classify with learned labels": (
-        "classification.training",
         "classification.ytuning",
         "classification.encoders",
         "classification.trainer",

@@ -171,8 +171,11 @@ FAULTS = [
     ("half a weight", PLAIN.replace("cat*2", "cat*2.5"), "class 'pet': expected"),
     ("twice", PLAIN + '"pet|bird" = "hen"\n', "class <pet> is listed twice"),
     ("twice, in two tables", PLAIN + 'does = "swims"\n', "class <does> is listed twice"),
-    ("capital", PLAIN.replace("cat*2", "Cat*2"),
-     "class 'pet' contains 'Cat'; words consist of lower-case letters only"),
+    (
+        "capital",
+        PLAIN.replace("cat*2", "Cat*2"),
+        "class 'pet' contains 'Cat'; words consist of lower-case letters only",
+    ),
     ("full stop in a rule", PLAIN.replace("very", "very ."), "[states] more contains '.'; words consist of lower"),
     ("digit", PLAIN.replace("very", "a1"), "[states] more contains 'a1'; words"),
     ("unused content", PLAIN.replace("[content]", "") + '[content]\ntrain = "late"\n', "no sentence contains"),
