@@ -87,15 +87,16 @@ def notebooks_command(args: Namespace) -> int:
     from course.build import build, check
     from course.config import load_course
     from course.execute import run
-    from course.readme import path_of, render
+    from course.readme import render
     from course.timings import record_timings
 
     course = load_course()
     rows = course.select(args.notebooks)
     if args.check:
         stale = check(course, rows)
-        if render(course) != path_of(course).read_text(encoding="utf-8"):
-            stale.append("README.md: its generated blocks are stale")
+        for path, text in render(course).items():
+            if text != path.read_text(encoding="utf-8"):
+                stale.append(f"{path.relative_to(course.root)}: its generated blocks are stale")
         print("\n".join(stale) or f"{len(rows)} notebooks agree with their sources.")
         return int(bool(stale))
     written = build(course, rows)
@@ -106,8 +107,10 @@ def notebooks_command(args: Namespace) -> int:
             return 1
         record_timings(course, outcomes)
         written = build(course, rows, executed=course.build_dir("quick"))
-    path_of(course).write_text(render(course), encoding="utf-8")
-    print("\n".join(f"wrote {path.relative_to(course.root)}" for path in [*written, path_of(course)]))
+    pages = render(course)
+    for path, text in pages.items():
+        path.write_text(text, encoding="utf-8")
+    print("\n".join(f"wrote {path.relative_to(course.root)}" for path in [*written, *pages]))
     return 0
 
 

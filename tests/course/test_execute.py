@@ -25,7 +25,7 @@ SOURCES = {
     "01_other_profile": HEAD + '# %%\nPROFILE = "full"\n\n' + ECHO,
     "02_fails": HEAD + ECHO + "# %%\n# the failing one\nraise ValueError('no luck')\n\n# %%\nprint('never')",
     "03_dies": HEAD + ECHO + "# %%\nos = __import__('os')\nos._exit(1)",
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

@@ -57,8 +57,11 @@ def classic(row: Notebook) -> dict[str, str]:
 
 
 STUDENTS: dict[str, Callable[[Notebook], dict[str, str]]] = {
-    "blank": lambda row: {}, "half": half, "classic": classic, "complete": worked,
-}  # fmt: skip
+    "blank": lambda row: {},
+    "half": half,
+    "classic": classic,
+    "complete": worked,
+}
 
 
 @pytest.fixture(scope="module")

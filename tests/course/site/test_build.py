@@ -52,7 +52,8 @@ def test_every_notebook_and_every_page_is_there(site: Path) -> None:
     course = load_course(ROOT)
     names = {path.relative_to(site).as_posix() for path in pages(site)}
     assert {f"notebooks/{row.slug}.html" for row in course.notebooks} <= names
-    assert {f"{path.stem.lower()}.html" for path in (ROOT / "docs").glob("*.md")} <= names
+    docs = {path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*.md")}
+    assert {path.with_suffix(".html").as_posix() for path in docs} <= names
 
 
 def test_links_and_pictures_within_the_site_lead_somewhere(site: Path) -> None:

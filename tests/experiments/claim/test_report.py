@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from auxlib.data.assets import data_dir
-from auxlib.data.json_io import write_json_atomic
+from auxlib.data.storage import write_json_atomic
 from auxlib.errors import CourseError, ResultsMismatch
 from auxlib.flops import ComputeLedger
 from auxlib.metrics import min_kl_for_success, wilson
-from auxlib.worlds.story_lm import WELL_READ_LM
+from auxlib.worlds.story_lm import SHIPPED_LM_600K
 from experiments.claim import report
 from experiments.claim.plan import SYSTEMS
 from experiments.claim.report import assemble, curves, differences, load_claim
@@ -43,9 +43,17 @@ LEDGERS = {
 
 def measured(accuracy: float, draw: random.Random) -> dict[str, float]:
     return {
-        "accuracy": accuracy, "grammatical": 0.98, "success": 0.98 * accuracy, "slor": round(draw.gauss(2, 0.01), 5),
-        "slor_se": 0.04, "drift": 2.5, "drift_se": 0.1, "distinct_2": 0.4, "n": N, "nll": 10.0,
-    }  # fmt: skip
+        "accuracy": accuracy,
+        "grammatical": 0.98,
+        "success": 0.98 * accuracy,
+        "slor": round(draw.gauss(2, 0.01), 5),
+        "slor_se": 0.04,
+        "drift": 2.5,
+        "drift_se": 0.1,
+        "distinct_2": 0.4,
+        "n": N,
+        "nll": 10.0,
+    }
 
 
 def record(system: str, seed: int, sentences: int = SENTENCES) -> Record:
@@ -66,11 +74,18 @@ def record(system: str, seed: int, sentences: int = SENTENCES) -> Record:
         "ledger": vars(ledger) | memory | {"step_flops_counted": ledger.step_flops},
     }
     return {
-        "system": system, "seed": seed, "sentences": sentences, "curve": points, **(training if learns else {}),
+        "system": system,
+        "seed": seed,
+        "sentences": sentences,
+        "curve": points,
+        **(training if learns else {}),
         "setting": {"rate": 0.006, "batch": 64} if learns else {},
         "dial": [{"weight": 2.0} | measured(0.95, draw)] if SYSTEMS[system].dial else [],
-        "flops_per_written_token": 300_000, "ms_per_written_token": 0.02, "seconds": 60.0, "made_by": "us",
-    }  # fmt: skip
+        "flops_per_written_token": 300_000,
+        "ms_per_written_token": 0.02,
+        "seconds": 60.0,
+        "made_by": "us",
+    }
 
 
 def campaign(seeds: Iterable[int] = SEEDS) -> list[Record]:
@@ -210,15 +225,17 @@ def test_the_factors_by_hand(found: dict[str, Any]) -> None:
         theirs, mine = 128 * verdict["scratch_step"], 64 * verdict["auxiliary_step"]
         assert verdict["sentences_read"] == [theirs, mine]
         beside = 1000 / 64 + 60  # one sentence, if the expert read it every time
-        assert verdict["factors"] == pytest.approx({
-            "fewer_sentences": theirs / mine,
-            "cheaper_sentences": (8000 / 128) / beside,
-            "cached_states": beside * mine / (1000 * verdict["auxiliary_step"] + 60 * min(mine, SENTENCES)),
-        })  # fmt: skip
+        assert verdict["factors"] == pytest.approx(
+            {
+                "fewer_sentences": theirs / mine,
+                "cheaper_sentences": (8000 / 128) / beside,
+                "cached_states": beside * mine / (1000 * verdict["auxiliary_step"] + 60 * min(mine, SENTENCES)),
+            }
+        )
 
 
 def test_pretraining_has_paid_when_both_cost_the_same(found: dict[str, Any]) -> None:
-    receipt = json.loads((data_dir() / "checkpoints" / WELL_READ_LM / "receipt.json").read_text(encoding="utf-8"))
+    receipt = json.loads((data_dir() / "checkpoints" / SHIPPED_LM_600K / "receipt.json").read_text(encoding="utf-8"))
     scratch, ours = (found["systems"][name]["flops_to_bar"] for name in ("scratch", "auxiliary"))
     K = found["break_even"]
     assert K * (scratch - ours) == pytest.approx(receipt["training_flops"], rel=1e-4)
