@@ -125,14 +125,23 @@ def _(answer: Answer) -> str:
     got = [answer(dict(figures), dict(best), margin=margin) for figures, best, margin in cases]
     expect(all(said in (True, False) for said in got), "the verdict must be True or False.")
 
-    def by(share=rule.SHARE, points=0.0, scale=1.0, z=rule.Z, sign=1.0, power=0.5, key="accuracy", both=all):
-        """What the rule says, with single choices made otherwise."""
-        said = []
+    def by(
+        share: float = rule.SHARE,
+        points: float = 0.0,
+        scale: float = 1.0,
+        z: float = rule.Z,
+        sign: float = 1.0,
+        power: float = 0.5,
+        key: str = "accuracy",
+        both: Callable[[list[bool]], bool] = all,
+    ) -> list[bool]:
+        """Return the verdicts of the rule with single choices changed."""
+        verdicts = []
         for f, b, margin in cases:
             a, s = (f[key] * (1 - f[key]) / f["n"]) ** power, f["slor"] - sign * margin * f["slor_se"]
             control = f[key] - sign * margin * a >= share * b["accuracy"] - points
-            said.append(both([control, s >= scale * b["slor"] - z * b["slor_se"]]))
-        return said
+            verdicts.append(both([control, s >= scale * b["slor"] - z * b["slor_se"]]))
+        return verdicts
 
     known = {
         "the margin is given, not asked for: doubt must make it harder to pass, so lower the figures.": by(sign=-1.0),
@@ -191,28 +200,28 @@ def _(answer: Answer) -> str:
         return max(curve, key=lambda point: point[part][key])
 
     def by(
-        find="dev",
-        top=most,
-        theirs=lambda first, top, c: first,
-        ours=lambda first, c: first,
-        judge="test",
-        cost="flops",
-        margin=1.0,
-        fewer=rule.FEWER,
-        sense=1,
+        find: str = "dev",
+        top: Callable[[Curve], Mapping[str, Any]] = most,
+        theirs: Callable[..., Mapping[str, Any]] = lambda first, top, c: first,
+        ours: Callable[..., Mapping[str, Any]] = lambda first, c: first,
+        judge: str = "test",
+        cost: str = "flops",
+        margin: float = 1.0,
+        fewer: float = rule.FEWER,
+        sense: int = 1,
     ) -> list[tuple[bool, float | None]]:
-        """What the rule says, with single choices made otherwise."""
-        said = []
+        """Return the verdicts of the rule with single choices changed."""
+        verdicts: list[tuple[bool, float | None]] = []
         for s, a in seeds:
             t = top(s)
             past = [[p for p in curve if passes(p[find], t[find], margin=margin)] for curve in (s, a)]
             if past[1]:
                 x, y = theirs([*past[0], t][0], t, s), ours(past[1][0], a)
                 ratio = x[cost] / y[cost]
-                said.append((passes(y[judge], t[judge]) and ratio >= fewer, round(ratio**sense, 9)))
+                verdicts.append((passes(y[judge], t[judge]) and ratio >= fewer, round(ratio**sense, 9)))
             else:
-                said.append((False, None))
-        return said
+                verdicts.append((False, None))
+        return verdicts
 
     known = {
         "the first checkpoint past the bar was sought on test: now it both chooses and judges.": by(find="test"),
@@ -258,7 +267,7 @@ def _verdict(value: Any) -> tuple[bool, float | None]:
     ),
 )
 def control_efficiency(accuracy: float, base_rate: float, drift: float) -> float:
-    """The least drift at which anybody can have this accuracy, as a share of the drift that was paid, in nats."""
+    """Efficiency: the least drift at which this accuracy is possible, as a share of the actual drift, in nats."""
     coins = (accuracy, base_rate), (1 - accuracy, 1 - base_rate)
     return sum(a * math.log(a / b) for a, b in coins if a > 0) / drift
 
