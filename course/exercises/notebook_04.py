@@ -254,7 +254,7 @@ def _random_arcs(states: int, words: int, seed: int) -> Tensor:
 
 
 def _listed(seed: int) -> tuple[Tensor, Tensor, list[tuple[float, int]]]:
-    """A language without loops: visits and rows of its five states, and (probability, tokens) of every sentence."""
+    """Return a language without loops: visits and rows of its five states, (probability, tokens) of every sentence."""
     weights = torch.rand(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     step = torch.tensor([[1, 2, 3], [2, 3, 4], [3, 4, 4], [4, 4, 4], [4, 4, 4]])
     weights[3, 0], weights[4] = 0.0, 0.0
@@ -270,7 +270,7 @@ def _listed(seed: int) -> tuple[Tensor, Tensor, list[tuple[float, int]]]:
 
 
 def _drawn_language(words: int, k: int, seed: int) -> tuple[Tensor, float]:
-    """Sentences are sets of k words: P(word in sentence) ``[V]``, and I(X; C) by listing (sentence, keyword)."""
+    """Return P(word in sentence) ``[V]`` for sentences that are sets of k words, and I(X; C) by enumeration."""
     sentences = list(combinations(range(words), k))
     chances = torch.rand(len(sentences), dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) + 0.05
     probs: list[float] = (chances / chances.sum()).tolist()

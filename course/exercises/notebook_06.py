@@ -15,7 +15,7 @@ Curve: TypeAlias = Sequence[Mapping[str, Any]]
 
 
 def _examine(cases: Sequence[Any], got: list, right: list, known: Mapping[str, list]) -> None:
-    """State that answers to a battery of cases are not those of a known misconception, but the right ones."""
+    """Expect the correct answers to a battery of cases; answers of a known misconception get its message."""
     for says, wrong in known.items():
         expect(got != wrong, says)
     for case, mine, wanted in zip(cases, got, right, strict=True):
@@ -111,7 +111,7 @@ def _(answer: Answer) -> str:
     ),
 )
 def passes_bar(figures: Figures, best: Figures, margin: float = 0.0) -> bool:
-    """Whether figures pass the bar that ``best`` sets, by ``margin`` standard errors of their own."""
+    """Return whether figures pass the bar set by ``best``, by ``margin`` standard errors of their own."""
     accuracy = figures["accuracy"]
     accuracy_se = math.sqrt(accuracy * (1 - accuracy) / figures["n"])
     control = accuracy - margin * accuracy_se >= rule.SHARE * best["accuracy"]
@@ -178,7 +178,7 @@ def _figures() -> dict[str, float]:
     ),
 )
 def decide(scratch: Curve, auxiliary: Curve, passes: Callable[..., bool]) -> tuple[bool, float | None]:
-    """One seed's verdict, and how many times fewer operations the auxiliary took."""
+    """Return one seed's verdict and the ratio of operations, from scratch over auxiliary."""
     top = max(scratch, key=lambda point: point["dev"]["success"])
 
     def first(curve: Curve) -> Mapping[str, Any] | None:
@@ -242,7 +242,7 @@ def _(answer: Answer) -> str:
 
 
 def _curve(flops: float) -> list[dict[str, Any]]:
-    """A made-up training: accuracy and SLOR rise, and dev and test do not quite agree."""
+    """Return a synthetic training curve: accuracy and SLOR rise, and dev and test differ slightly."""
     curve: list[dict[str, Any]] = [{"step": 10 * i, "flops": flops * i} for i in range(1, 9)]
     for i, point in enumerate(curve, 1):
         level = random.uniform(0.85, 1.0) * (1 - 0.5**i)

@@ -214,7 +214,7 @@ def _(answer: Answer) -> str:
 
 
 def _taken(answer: Answer, fits: Sequence[float], why: str = "each list has its place") -> int:
-    """The index that was answered; ``why`` is what a mishap with this list breaks."""
+    """Return the answered index; ``why`` opens the message when this list breaks the answer."""
     try:
         index = expect_number(answer(list(fits)), "the index")
     except Wrong as wrong:
