@@ -138,7 +138,7 @@ def test_every_module_that_a_notebook_imports_is_in_it(unpacked: Path) -> None:
 
 def test_it_holds_no_grader_no_archives_and_no_page_builder(files: dict[str, bytes]) -> None:
     of_the_course = {name for name in files if name.startswith("course/") and not name.startswith("course/exercises/")}
-    assert of_the_course == {"course/__init__.py", "course/sliders.py"}
+    assert of_the_course == {"course/__init__.py", "course/doctor.py", "course/sliders.py"}
     assert not [name for name in files if name.startswith("experiments/") and "commands" in name]
 
 

@@ -1,4 +1,4 @@
-"""Can this machine run the course? ``report`` says what is there, what is missing, and what to do about it."""
+"""The command ``doctor``: what this machine has for the course, what is missing, and what to do about it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from auxlib.commands import Add
 from auxlib.data.assets import ASSETS, asset_path, cache_dir, data_dir, verify
 
 PYTHON = (3, 11)
@@ -29,8 +30,13 @@ class Finding:
     needed: bool = True
 
 
+def add_commands(add: Add) -> None:
+    """Add the command ``doctor`` to the command line."""
+    add("doctor", lambda args: report(), "report what is there and what is missing")
+
+
 def report() -> int:
-    """Print every finding. Returns 0 when the course can run (missing assets are fetched by it), 1 otherwise."""
+    """Print every finding and return 0 when the course can run (it fetches missing assets itself), else 1."""
     stops = 0
     for finding in (*_python(), *_packages(), *_assets(), *_room(), *_device(), *_shipped()):
         mark = "ok" if finding.good else "MISSING" if finding.needed else "note"
@@ -41,7 +47,7 @@ def report() -> int:
 
 
 def requirements() -> list[Requirement]:
-    """What auxlib and its course need: from the repository's pyproject.toml, else from the installed package."""
+    """Return what auxlib and its course need: from the repository's pyproject.toml, else from the installed package."""
     project = Path(__file__).resolve().parent.parent / "pyproject.toml"
     if project.is_file():
         table = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
