@@ -1,7 +1,7 @@
-"""The course's comparison of outputs, for notebooks that nbval collects: a plugin of pytest.
+"""Pytest plugin: the outputs of notebooks that nbval collects, compared by ``course.compare``.
 
-``pytest -p tests.comparison --nbval notebook.ipynb`` runs a notebook through nbval's kernel, and ``--replay`` (in
-conftest.py) reads a run that papermill has made. Both compare outputs by ``course.compare``.
+``pytest -p tests.comparison --nbval notebook.ipynb`` executes a notebook with nbval's kernel; ``--replay`` (in
+conftest.py) reads a run of papermill.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ComparedCell(IPyNbCell):
     def compare_outputs(
         self, test: Sequence[NotebookNode], ref: Sequence[NotebookNode], skip_compare: Sequence[str] | None = None
     ) -> bool:
-        """Compare new outputs with the committed ones; nbval shows ``comparison_traceback`` when they differ."""
+        """Compare new outputs with the committed ones; nbval prints ``comparison_traceback`` when they differ."""
         self.comparison_traceback = differences(ref, test, stated_tolerance(self.cell), self.sanitize)
         return not self.comparison_traceback
 
@@ -44,6 +44,6 @@ class ComparedFile(IPyNbFile):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Generator[None, Collected, Collected]:
-    """Take the place of nbval's own collector, which ``--nbval`` and ``--nbval-lax`` switch on."""
-    found = yield
-    return [ComparedFile.from_parent(parent, path=file_path) if type(node) is IPyNbFile else node for node in found]
+    """Replace nbval's own collector, which ``--nbval`` and ``--nbval-lax`` switch on."""
+    collected = yield
+    return [ComparedFile.from_parent(parent, path=file_path) if type(node) is IPyNbFile else node for node in collected]

@@ -1,15 +1,15 @@
-"""Replay: compare the committed notebooks with a run that papermill has already made, instead of running them again.
+"""Shared fixtures, and ``--replay``: committed notebooks compared with a finished run instead of a new one.
 
-``pytest tests notebooks --replay build/quick`` reads each notebook twice, once as committed and once as executed, and
-compares the outputs of the cells tagged ``nbval-check-output`` (see comparison.py). Cells are paired by id. What could
-pass without comparing anything (no run, another source, no stored output) is a failure.
+``pytest tests notebooks --replay build/quick`` reads each notebook twice, as committed and as executed by papermill,
+and compares the outputs of the cells tagged ``nbval-check-output`` (see comparison.py). Cells are paired by id. A
+missing run, another source and a missing output are failures, because nothing could be compared.
 """
 
 from __future__ import annotations
 
 import os
 
-# before anything imports the hub's client: no test may touch a network, and looking for one takes long
+# before any import of the hub's client: no test may use a network, and trying to takes long
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
 
 from collections.abc import Callable, Iterator
@@ -81,7 +81,7 @@ class Replay:
 
 
 class ReplayCell(ComparedCell):
-    """One cell: it ran without an error and, when tagged, printed what the committed notebook shows."""
+    """Test of one cell: it ran without an error and, when tagged, its outputs agree with the committed ones."""
 
     def runtest(self) -> None:
         done = self.parent.executed.get(self.cell.id)
@@ -100,7 +100,7 @@ class ReplayCell(ComparedCell):
 
 
 class ReplayFile(ComparedFile):
-    """A committed notebook; each of its code cells becomes a test."""
+    """Committed notebook; each of its code cells becomes a test."""
 
     cell_class = ReplayCell
     executed: dict[str, nbformat.NotebookNode]
@@ -202,7 +202,7 @@ def world() -> Storyland:
 
 @pytest.fixture(scope="module")
 def listed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Listed]:
-    """Small grammars by name, with every sentence that they can say."""
+    """Small grammars by name, with every sentence of theirs."""
     from tests.grammars import TEXTS, Listed, grammar_of
 
     @lru_cache(None)
@@ -221,7 +221,7 @@ def frame(expert: Expert) -> TextTemplate:
 
 @pytest.fixture(scope="session")
 def make_tuned(expert: Expert, frame: TextTemplate) -> Callable[..., AuxiliaryTunedLM]:
-    """A pair with a random auxiliary that has something to say (``zero_init=False``). Options go to its config."""
+    """A pair with a random auxiliary whose logits are not zero (``zero_init=False``). Options go to its config."""
 
     def make(
         config: AuxiliaryConfig | None = None, beside: Expert = expert, whole: bool = False, seed: int = 1, **options
@@ -256,7 +256,7 @@ def tuned(make_tuned: Callable[..., AuxiliaryTunedLM]) -> AuxiliaryTunedLM:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of its own."""
+    """An empty cache for one test."""
     monkeypatch.setenv("AUXLIB_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -279,7 +279,7 @@ def features(
     make_tuned: Callable[..., AuxiliaryTunedLM],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Dataset:
-    """The sentences, as the frozen expert has read them."""
+    """The sentences as cached features of the frozen expert."""
     from datasets import Dataset
 
     from auxlib.features import cache_features

@@ -1,8 +1,8 @@
-"""What did the run show about the course? A short report at the end of pytest, and ``data/results/course.json``.
+"""Counts of a test run: a short report at the end of pytest, and the file ``data/results/course.json``.
 
-Tests leave what they counted with ``record_property(topic, {"slug": ..., ...})``; what did not run is not mentioned.
-A run with ``--replay`` that passed and covered every notebook also writes the file. To keep the working tree quiet it
-is written again only when a count changed, or when the seconds moved by more than a factor of two.
+Tests record their counts with ``record_property(topic, {"slug": ..., ...})``; topics that did not run are left out. A
+run with ``--replay`` that passed and covered every notebook also writes the file. It is written again only when a count
+changed, or when the seconds changed by more than a factor of two, so that most runs leave the working tree clean.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COMMAND = "make test"
 
 
 class Summary:
-    """A plugin of pytest: gathers, prints, writes."""
+    """Pytest plugin that collects, prints and writes the counts."""
 
     def __init__(self, course: Course | None = None) -> None:
         self._course = course
@@ -51,29 +51,29 @@ class Summary:
             self.write(counts)
 
     def counts(self) -> dict[str, int]:
-        """The counts of the topics that ran, by their names in the file."""
-        found = {"notebooks": len(self.course.notebooks)}
-        found["exercises"] = sum(len(row.exercises) for row in self.course.notebooks)
+        """Return the counts of the topics that ran, by their names in the file."""
+        counts = {"notebooks": len(self.course.notebooks)}
+        counts["exercises"] = sum(len(row.exercises) for row in self.course.notebooks)
         if self.planted_ran:
             from tests.course.exercises.bank import kill_rate
 
-            found["killed"], found["planted"] = kill_rate()
+            counts["killed"], counts["planted"] = kill_rate()
         if "rhythm" in self.topics:
-            found["compared_cells"] = self._sum("rhythm", "compared")
+            counts["compared_cells"] = self._sum("rhythm", "compared")
         for topic in ("images", "prose_numbers"):
-            found |= {topic: self._sum(topic, "all")} if topic in self.topics else {}
-        return found | ({"images_with_alt": self._sum("images", "good")} if "images" in self.topics else {})
+            counts |= {topic: self._sum(topic, "all")} if topic in self.topics else {}
+        return counts | ({"images_with_alt": self._sum("images", "good")} if "images" in self.topics else {})
 
     def report(self, counts: dict[str, int]) -> list[str]:
-        """The lines to print; none when no test counted anything."""
+        """Return the lines to print; none when no test counted anything."""
         lines = []
         if "planted" in counts:
-            said = f"{counts['killed']} of {counts['planted']} planted answers rejected, each with its own message"
-            lines.append(f"kill rate      {said}")
+            killed = f"{counts['killed']} of {counts['planted']}"
+            lines.append(f"kill rate      {killed} planted answers rejected, each with its own message")
         if "prose_numbers" in counts:
             good, total = self._sum("prose_numbers", "good"), counts["prose_numbers"]
-            said = "all as printed" if good == total else f"{good} of them as printed"
-            lines.append(f"prose numbers  {total} numbers in prose, {said}")
+            agreeing = "all as printed" if good == total else f"{good} of them as printed"
+            lines.append(f"prose numbers  {total} numbers in prose, {agreeing}")
         if "images" in counts:
             lines.append(f"alt text       {counts['images_with_alt']} of {counts['images']} images described")
         if "run" in self.topics:
@@ -86,13 +86,13 @@ class Summary:
         return lines
 
     def is_whole(self) -> bool:
-        """Whether every topic was counted on every notebook."""
-        every = {row.slug for row in self.course.notebooks}
-        wanted = ("rhythm", "images", "prose_numbers")
-        return self.planted_ran and "run" in self.topics and all(set(self.topics[name]) == every for name in wanted)
+        """Return whether every topic was counted on every notebook."""
+        slugs = {row.slug for row in self.course.notebooks}
+        topics = ("rhythm", "images", "prose_numbers")
+        return self.planted_ran and "run" in self.topics and all(set(self.topics[name]) == slugs for name in topics)
 
     def write(self, counts: dict[str, int]) -> None:
-        """Write the file, unless it says the same already."""
+        """Write the file, unless it holds the same counts and similar seconds."""
         path = self.course.root / RESULT
         old = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         seconds = round(self._sum("run", "seconds"))

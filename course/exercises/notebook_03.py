@@ -52,7 +52,7 @@ def _(answer: Answer) -> str:
 
 
 def _spelled_out(lm: Tensor, aux: Tensor, targets: Tensor) -> Tensor:
-    """The loss letter by letter, with probabilities multiplied and renormalised by hand."""
+    """Return the loss letter by letter, with probabilities multiplied and renormalised by hand."""
     product = lm.exp() * aux.exp()
     probs = product / product.sum(-1, keepdim=True)
     rows = [[probs[b, t, targets[b, t]] for t in range(targets.shape[1])] for b in range(len(targets))]
@@ -60,7 +60,7 @@ def _spelled_out(lm: Tensor, aux: Tensor, targets: Tensor) -> Tensor:
 
 
 def _other_losses(lm: Tensor, aux: Tensor, targets: Tensor) -> list[tuple[Tensor, str]]:
-    """What people compute instead, each with the sentence that tells them."""
+    """Return common wrong values, each with its message."""
 
     def sums(log_probs: Tensor) -> Tensor:
         return -log_probs.gather(-1, targets.unsqueeze(-1)).squeeze(-1).sum(-1)
@@ -144,14 +144,14 @@ def _(answer: Answer) -> str:
 
 
 def _number(value: object) -> float:
-    """The distance as a number; anything else is a wrong answer."""
+    """Return the distance as a number; anything else is `Wrong`."""
     single = isinstance(value, float) or (isinstance(value, Tensor) and value.dim() == 0)
     expect(single, "return one number: the rows, weighted by reach, are to be summed.")
     return float(expect_tensor(torch.as_tensor(value), (), "the distance"))
 
 
 def _two_worlds(seed: int) -> tuple[Tensor, Tensor, Tensor, float]:
-    """Truth, policy and reach for every prefix of two random worlds, and the KL between their whole texts."""
+    """Return truth, policy and reach for every prefix of two random worlds, and the KL between their whole texts."""
     one, two = (LetterWorld.random("abc", length=3, seed=2 * seed + i) for i in range(2))
     truth, joint = (torch.stack([world.next_log_probs(prefix) for prefix in world.prefixes]) for world in (one, two))
     whole = float(kl(one.probs.log(), two.probs.log()))
@@ -167,7 +167,7 @@ def _two_worlds(seed: int) -> tuple[Tensor, Tensor, Tensor, float]:
     ),
 )
 def zero_start(layers: nn.Sequential) -> nn.Sequential:
-    """Make a network begin as the zero auxiliary without making it deaf; returns the same network."""
+    """Initialise a network as the zero auxiliary, in place, such that it can learn; return the same network."""
     for parameter in layers[-1].parameters():
         nn.init.zeros_(parameter)
     return layers
@@ -210,7 +210,7 @@ def _(answer: Answer) -> str:
 
 
 def _spread_after_steps(layers: nn.Module, inputs: Tensor, steps: int = 2) -> float:
-    """How much outputs differ between inputs after some steps towards random letters."""
+    """Return how much outputs differ between inputs after some steps towards random letters."""
     optimizer, targets = torch.optim.SGD(layers.parameters(), lr=1.0), torch.arange(len(inputs)) % 3
     for _ in range(steps):
         optimizer.zero_grad()
@@ -261,7 +261,7 @@ def _signs(mean: Tensor) -> str:
 
 
 def _judge_errors(errors: Tensor, lm: Tensor, plain: Tensor, told: Tensor) -> None:
-    """Name the usual ways to get a standard error wrong."""
+    """Reject the common mistakes in a standard error."""
     pairs, root = ((lm, plain), (plain, told)), len(lm) ** 0.5
     exact = torch.stack([(before - after).std() for before, after in pairs]) / root
     unpaired = torch.stack([(before.var() + after.var()).sqrt() for before, after in pairs]) / root

@@ -145,7 +145,7 @@ def _judge_rate(answer: Answer, visits: Tensor, probs: Tensor, whole: float, len
     ),
 )
 def keyword_chance(arcs: Tensor, word: int) -> Tensor:
-    """P(the word is said from here on | place): ``arcs [S, V, S]`` and a word's number to ``[S]``."""
+    """P(the word occurs from here on | place): ``arcs [S, V, S]`` and a word's number to ``[S]``."""
     without = arcs.sum(1) - arcs[:, word]
     return torch.linalg.solve(torch.eye(len(arcs), dtype=arcs.dtype) - without, arcs[:, word].sum(-1))
 
@@ -245,7 +245,7 @@ def _random_start(states: int, seed: int) -> Tensor:
 
 
 def _random_arcs(states: int, words: int, seed: int) -> Tensor:
-    """``[S, V, S]``: every place says every word on the way to any other; the last is the end, which says nothing."""
+    """``[S, V, S]``: from every place every word leads to any other place; the last is the end, without words."""
     arcs = 0.02 + torch.rand(states, words, states, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     arcs[:, 1] *= 4  # word 1 comes often, so that its count exceeds 1
     arcs = arcs / arcs.sum((1, 2), keepdim=True)
@@ -254,7 +254,7 @@ def _random_arcs(states: int, words: int, seed: int) -> Tensor:
 
 
 def _listed(seed: int) -> tuple[Tensor, Tensor, list[tuple[float, int]]]:
-    """A language without loops: visits and rows of its five states, and (probability, tokens) of every sentence."""
+    """Return a language without loops: visits and rows of its five states, (probability, tokens) of every sentence."""
     weights = torch.rand(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     step = torch.tensor([[1, 2, 3], [2, 3, 4], [3, 4, 4], [4, 4, 4], [4, 4, 4]])
     weights[3, 0], weights[4] = 0.0, 0.0
@@ -270,7 +270,7 @@ def _listed(seed: int) -> tuple[Tensor, Tensor, list[tuple[float, int]]]:
 
 
 def _drawn_language(words: int, k: int, seed: int) -> tuple[Tensor, float]:
-    """Sentences are sets of k words: P(word in sentence) ``[V]``, and I(X; C) by listing (sentence, keyword)."""
+    """Return P(word in sentence) ``[V]`` for sentences that are sets of k words, and I(X; C) by enumeration."""
     sentences = list(combinations(range(words), k))
     chances = torch.rand(len(sentences), dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) + 0.05
     probs: list[float] = (chances / chances.sum()).tolist()

@@ -15,7 +15,7 @@ Curve: TypeAlias = Sequence[Mapping[str, Any]]
 
 
 def _examine(cases: Sequence[Any], got: list, right: list, known: Mapping[str, list]) -> None:
-    """State that answers to a battery of cases are not those of a known misconception, but the right ones."""
+    """Expect the correct answers to a battery of cases; answers of a known misconception get its message."""
     for says, wrong in known.items():
         expect(got != wrong, says)
     for case, mine, wanted in zip(cases, got, right, strict=True):
@@ -111,7 +111,7 @@ def _(answer: Answer) -> str:
     ),
 )
 def passes_bar(figures: Figures, best: Figures, margin: float = 0.0) -> bool:
-    """Whether figures pass the bar that ``best`` sets, by ``margin`` standard errors of their own."""
+    """Return whether figures pass the bar set by ``best``, by ``margin`` standard errors of their own."""
     accuracy = figures["accuracy"]
     accuracy_se = math.sqrt(accuracy * (1 - accuracy) / figures["n"])
     control = accuracy - margin * accuracy_se >= rule.SHARE * best["accuracy"]
@@ -125,14 +125,23 @@ def _(answer: Answer) -> str:
     got = [answer(dict(figures), dict(best), margin=margin) for figures, best, margin in cases]
     expect(all(said in (True, False) for said in got), "the verdict must be True or False.")
 
-    def by(share=rule.SHARE, points=0.0, scale=1.0, z=rule.Z, sign=1.0, power=0.5, key="accuracy", both=all):
-        """What the rule says, with single choices made otherwise."""
-        said = []
+    def by(
+        share: float = rule.SHARE,
+        points: float = 0.0,
+        scale: float = 1.0,
+        z: float = rule.Z,
+        sign: float = 1.0,
+        power: float = 0.5,
+        key: str = "accuracy",
+        both: Callable[[list[bool]], bool] = all,
+    ) -> list[bool]:
+        """Return the verdicts of the rule with single choices changed."""
+        verdicts = []
         for f, b, margin in cases:
             a, s = (f[key] * (1 - f[key]) / f["n"]) ** power, f["slor"] - sign * margin * f["slor_se"]
             control = f[key] - sign * margin * a >= share * b["accuracy"] - points
-            said.append(both([control, s >= scale * b["slor"] - z * b["slor_se"]]))
-        return said
+            verdicts.append(both([control, s >= scale * b["slor"] - z * b["slor_se"]]))
+        return verdicts
 
     known = {
         "the margin is given, not asked for: doubt must make it harder to pass, so lower the figures.": by(sign=-1.0),
@@ -169,7 +178,7 @@ def _figures() -> dict[str, float]:
     ),
 )
 def decide(scratch: Curve, auxiliary: Curve, passes: Callable[..., bool]) -> tuple[bool, float | None]:
-    """One seed's verdict, and how many times fewer operations the auxiliary took."""
+    """Return one seed's verdict and the ratio of operations, from scratch over auxiliary."""
     top = max(scratch, key=lambda point: point["dev"]["success"])
 
     def first(curve: Curve) -> Mapping[str, Any] | None:
@@ -191,28 +200,28 @@ def _(answer: Answer) -> str:
         return max(curve, key=lambda point: point[part][key])
 
     def by(
-        find="dev",
-        top=most,
-        theirs=lambda first, top, c: first,
-        ours=lambda first, c: first,
-        judge="test",
-        cost="flops",
-        margin=1.0,
-        fewer=rule.FEWER,
-        sense=1,
+        find: str = "dev",
+        top: Callable[[Curve], Mapping[str, Any]] = most,
+        theirs: Callable[..., Mapping[str, Any]] = lambda first, top, c: first,
+        ours: Callable[..., Mapping[str, Any]] = lambda first, c: first,
+        judge: str = "test",
+        cost: str = "flops",
+        margin: float = 1.0,
+        fewer: float = rule.FEWER,
+        sense: int = 1,
     ) -> list[tuple[bool, float | None]]:
-        """What the rule says, with single choices made otherwise."""
-        said = []
+        """Return the verdicts of the rule with single choices changed."""
+        verdicts: list[tuple[bool, float | None]] = []
         for s, a in seeds:
             t = top(s)
             past = [[p for p in curve if passes(p[find], t[find], margin=margin)] for curve in (s, a)]
             if past[1]:
                 x, y = theirs([*past[0], t][0], t, s), ours(past[1][0], a)
                 ratio = x[cost] / y[cost]
-                said.append((passes(y[judge], t[judge]) and ratio >= fewer, round(ratio**sense, 9)))
+                verdicts.append((passes(y[judge], t[judge]) and ratio >= fewer, round(ratio**sense, 9)))
             else:
-                said.append((False, None))
-        return said
+                verdicts.append((False, None))
+        return verdicts
 
     known = {
         "the first checkpoint past the bar was sought on test: now it both chooses and judges.": by(find="test"),
@@ -233,7 +242,7 @@ def _(answer: Answer) -> str:
 
 
 def _curve(flops: float) -> list[dict[str, Any]]:
-    """A made-up training: accuracy and SLOR rise, and dev and test do not quite agree."""
+    """Return a synthetic training curve: accuracy and SLOR rise, and dev and test differ slightly."""
     curve: list[dict[str, Any]] = [{"step": 10 * i, "flops": flops * i} for i in range(1, 9)]
     for i, point in enumerate(curve, 1):
         level = random.uniform(0.85, 1.0) * (1 - 0.5**i)
@@ -258,7 +267,7 @@ def _verdict(value: Any) -> tuple[bool, float | None]:
     ),
 )
 def control_efficiency(accuracy: float, base_rate: float, drift: float) -> float:
-    """The least drift at which anybody can have this accuracy, as a share of the drift that was paid, in nats."""
+    """Efficiency: the least drift at which this accuracy is possible, as a share of the actual drift, in nats."""
     coins = (accuracy, base_rate), (1 - accuracy, 1 - base_rate)
     return sum(a * math.log(a / b) for a, b in coins if a > 0) / drift
 

@@ -32,12 +32,14 @@ def _(answer: Answer) -> str:
     known = {
         "these are numbers, not bytes: in half precision each of them takes 2.": (width + 3, vocabulary + 1),
         "that is full precision; vectors and logits are kept in half precision, 2 bytes a number.": (
-            (4 * width + 12, 4 * vocabulary + 4)
+            4 * width + 12,
+            4 * vocabulary + 4,
         ),
         "`rest`, `log_z` and the token's id are missing, 4 bytes each.": (2 * width, 2 * vocabulary),
         "that is how many bits there are; a byte has eight of them.": (8 * right[0], 8 * right[1]),
         "`rest`, `log_z` and the id were counted in half precision; they take 4 bytes each.": (
-            (2 * width + 6, 2 * vocabulary + 2)
+            2 * width + 6,
+            2 * vocabulary + 2,
         ),
     }
     for says, wrong in known.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -182,7 +182,11 @@ def _(answer: Answer) -> str:
     cases = [[-random.randint(1, 999) for _ in range(n)] for n in [*range(3, 13)] * 12] + [[-2, -3, -2, -1]]
     got = [_taken(answer, fits) for fits in cases]
 
-    def by(better=lambda f, i: f[i] > max(f[:i]), look=lambda n: n // 3, last=lambda f: len(f) - 1) -> list[int]:
+    def by(
+        better: Callable[[list[int], int], bool] = lambda f, i: f[i] > max(f[:i]),
+        look: Callable[[int], int] = lambda n: n // 3,
+        last: Callable[[list[int]], int] = lambda f: len(f) - 1,
+    ) -> list[int]:
         return [next((i for i in range(look(len(f)), len(f)) if better(f, i)), last(f)) for f in cases]
 
     right, ends = by(), [len(f) - 1 for f in cases]
@@ -210,7 +214,7 @@ def _(answer: Answer) -> str:
 
 
 def _taken(answer: Answer, fits: Sequence[float], why: str = "each list has its place") -> int:
-    """The index that was answered; ``why`` is what a mishap with this list breaks."""
+    """Return the answered index; ``why`` opens the message when this list breaks the answer."""
     try:
         index = expect_number(answer(list(fits)), "the index")
     except Wrong as wrong:

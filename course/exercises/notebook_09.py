@@ -28,7 +28,7 @@ KEPT = {
 
 
 def _examine(got: Tensor, right: Tensor, known: Mapping[str, Tensor], what: str, case: object) -> None:
-    """State that answers to a battery of cases are not those of a known misconception, but the right ones."""
+    """Expect the correct answers to a battery of cases; answers of a known misconception get its message."""
     for says, wrong in known.items():
         expect(not torch.allclose(got, wrong.double(), rtol=1e-9), says)
     mine, wanted = (values.flatten()[0] for values in (got, right))
@@ -36,7 +36,7 @@ def _examine(got: Tensor, right: Tensor, known: Mapping[str, Tensor], what: str,
 
 
 def _two(given: list, what: str) -> list[list]:
-    """Two lists, of the first and of the second things that were returned."""
+    """Return two lists, of the first and of the second elements of the returned pairs."""
     expect(all(isinstance(two, tuple) and len(two) == 2 for two in given), f"return two things: {what}.")
     return [list(things) for things in zip(*given, strict=True)]
 
@@ -162,7 +162,7 @@ def _(answer: Answer) -> str:
 
 
 def _load(share: float) -> tuple[float, float, float, Peak, list[int]]:
-    """Made-up work; ``share`` is how long a row's own bytes take, over its operations."""
+    """Return synthetic work; ``share`` is the time of a row's own bytes over that of its operations."""
     peak, flops = Peak(random.uniform(80.0, 120.0), random.uniform(8.0, 12.0)), random.uniform(2.0, 4.0)
     row, shared = flops / peak.flops * peak.bandwidth, random.uniform(7.2, 7.4)
     return flops, share * row, shared * row, peak, [1, 2, 5, 9, 40, 200]
@@ -267,6 +267,6 @@ def _(answer: Answer) -> str:
     return "lets a killed training end where the whole one does, bit for bit, and holds copies."
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Whether two nested states hold the same numbers; the ``repr`` of a tensor rounds, that of its list does not."""
-    return repr(tree_map_only(Tensor, Tensor.tolist, one)) == repr(tree_map_only(Tensor, Tensor.tolist, other))
+def _same(a: Any, b: Any) -> bool:
+    """Return whether two nested states hold equal numbers; the ``repr`` of a tensor rounds, that of its list does not."""
+    return repr(tree_map_only(Tensor, Tensor.tolist, a)) == repr(tree_map_only(Tensor, Tensor.tolist, b))

@@ -12,13 +12,13 @@ EXACT = 1e-5
 
 
 def _not_known(said: Tensor, known: dict[str, Tensor]) -> None:
-    """State that an answer is none of the known misconceptions."""
+    """Expect an answer that is none of the known misconceptions."""
     for says, wrong in known.items():
         expect(said.shape != wrong.shape or gap(said, wrong.double()) > EXACT, says)
 
 
 def _padded() -> tuple[Tensor, Tensor]:
-    """States ``[3, 7, 4]`` of texts of 7, 5 and 2 tokens, and their mask; where a text has ended stands something."""
+    """Return states ``[3, 7, 4]`` of texts of 7, 5 and 2 tokens, and their mask; padded states are not zero."""
     hidden = torch.randn(3, 7, 4, dtype=torch.float64) + 1
     return hidden, torch.arange(7) < torch.tensor([[7], [5], [2]])
 

@@ -17,7 +17,7 @@ Losses = Sequence[Callable[[], Tensor]]
 
 
 def _not_known(said: Tensor | float, known: dict[str, Tensor]) -> None:
-    """State that an answer is none of the known misconceptions."""
+    """Expect an answer that is none of the known misconceptions."""
     said = torch.as_tensor(said, dtype=torch.float64)
     for says, wrong in known.items():
         expect(gap(said, wrong.double()) > EXACT, says)
@@ -102,7 +102,7 @@ def weighted_gradient(losses: Losses, parameters: Sequence[Tensor], weights: Ten
 
 
 class _Watched:
-    """A loss that counts how often it was computed, and how many of its like were in wait of their way back."""
+    """A loss that counts its computations, and the other losses whose backward pass was still pending."""
 
     def __init__(self, compute: Callable[[], Tensor], alive: list[int]) -> None:
         self.compute, self.alive, self.calls, self.beside = compute, alive, 0, 0

@@ -116,12 +116,12 @@ def _(answer: Answer) -> str:
     ),
 )
 def frozen(model: nn.Module) -> nn.Module:
-    """Switch off gradients and dropout, in place; returns the same model."""
+    """Switch off gradients and dropout, in place; return the same model."""
     return model.eval().requires_grad_(False)
 
 
 class _Noisy(nn.Module):
-    """Drops out by a function, as attention does: there is no Dropout module to be found."""
+    """A network that also applies functional dropout, as attention does, without a module for it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -217,7 +217,7 @@ def trainable(model: nn.Module, auxiliary: nn.Module) -> list[nn.Parameter]:
 
 
 def _pair(tied: bool) -> tuple[nn.Module, nn.Module]:
-    """An expert and an auxiliary with its own copy of the expert's embedding, or in the same memory."""
+    """Return an expert and an auxiliary with a copy of the expert's embedding, or the same tensor if ``tied``."""
     table = nn.Embedding(9, 4)
     model, weight = nn.Sequential(table, nn.Linear(4, 9)), table.weight.data
     embedding = nn.Embedding.from_pretrained(weight if tied else weight.clone(), freeze=False)
@@ -257,7 +257,7 @@ def _(answer: Answer) -> str:
 
 
 def _listed(found: Any, *modules: nn.Module) -> list[nn.Parameter]:
-    """State that the answer is a list of the modules' own parameters."""
+    """Expect a list of the modules' own parameters, and return it."""
     expect(isinstance(found, list), f"return a list of parameters; you returned a {type(found).__name__}.")
     known = sum(_held(found, module) for module in modules)
     expect(known or not found, "your list holds no parameter of either model: names or copies cannot be moved.")
@@ -265,5 +265,5 @@ def _listed(found: Any, *modules: nn.Module) -> list[nn.Parameter]:
 
 
 def _held(found: list[nn.Parameter], module: nn.Module) -> int:
-    """How many of a module's parameters are in the list."""
+    """Return the number of a module's parameters in the list."""
     return sum(any(parameter is item for item in found) for parameter in module.parameters())

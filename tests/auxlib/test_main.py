@@ -18,7 +18,15 @@ from auxlib.frozen import Expert
 from auxlib.keywords import contains_keyword
 from auxlib.modeling import AuxiliaryTunedLM
 
-COMMANDS = ["run", "notebooks", "fetch", "doctor", "generate", "train", "evaluate", "bench"]
+COMMANDS = ["run", "notebooks", "bundle", "grade", "fetch", "doctor", "generate", "train", "evaluate", "bench"]
+OF_THE_REPOSITORY = {
+    "run": "course",
+    "notebooks": "course",
+    "bundle": "course",
+    "grade": "course",
+    "evaluate": "experiments",
+    "bench": "experiments",
+}
 HEAVY = ("torch", "transformers", "datasets", "matplotlib", "numpy")
 LIGHT = f"""
 import sys
@@ -53,7 +61,7 @@ def one_line(capsys: pytest.CaptureFixture[str], name: str) -> str:
     return error
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["generate", "--help"], ["train", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)])
 def test_help_is_instant_and_loads_nothing_heavy(arguments: list[str]) -> None:
     start = perf_counter()
     done = subprocess.run([sys.executable, "-c", LIGHT, *arguments], capture_output=True, text=True)
@@ -68,6 +76,45 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert stop.value.code == 0
     shown = capsys.readouterr().out
     assert all(command in shown for command in COMMANDS)
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library alone, as a wheel installs it, without the packages of the repository."""
+    for package in ("course", "experiments"):
+        for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, package, None)  # an import of it raises ModuleNotFoundError
+
+
+@pytest.mark.parametrize("arguments", [["{}"], ["{}", "02", "--profile", "quick"], ["{}", "all"]])
+@pytest.mark.parametrize("command", OF_THE_REPOSITORY)
+def test_a_command_of_the_repository_names_what_an_installed_library_lacks(
+    command: str, arguments: list[str], installed: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([part.format(command) for part in arguments]) == 2
+    error = one_line(capsys, "RepositoryMissing")
+    assert f"`{command}` needs the package `{OF_THE_REPOSITORY[command]}`" in error
+    assert "in a clone of the course's repository" in error
+
+
+def test_an_installed_library_lists_all_commands_and_runs_its_own(
+    installed: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(command in shown for command in COMMANDS)
+    assert main(["fetch", "gpt5"]) == 2
+    one_line(capsys, "AssetError")
+
+
+def test_a_fault_within_the_repository_is_not_taken_for_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "experiments.commands", raising=False)
+    monkeypatch.setitem(sys.modules, "auxlib.commands", None)
+    with pytest.raises(ModuleNotFoundError, match=r"auxlib\.commands"):
+        main(["bench", "all"])
 
 
 @pytest.mark.parametrize(
@@ -88,6 +135,15 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         ["generate", "--keyword", "dog", "--keywords", "dog,cat"],
         ["generate", "--keyword", "dog", "--jsonl", "--stream"],
         ["bench", "everything"],
+        ["doctor", "--fast"],
+        ["run", "--fast"],
+        ["run", "--experiment", "lottery"],
+        ["run", "--jobs", "0"],
+        ["notebooks", "--check", "--execute"],
+        ["bundle"],
+        ["bundle", "teacher"],
+        ["grade"],
+        ["evaluate", "02"],
     ],
 )
 def test_what_is_asked_wrongly_is_refused_before_anything_is_loaded(

@@ -1,4 +1,4 @@
-"""Does a notebook keep the course's rhythm? Counts, and the limits that they must keep.
+"""The rhythm of a notebook: counts of cells, lines and words, and their limits.
 
 A code cell is measured as the worked notebook shows it, in lines that are not blank. Words of prose are those that a
 reader is meant to read on the way: not the generated header and not the folded hints. A formula or a piece of code in a
@@ -25,7 +25,7 @@ NAMES = ("cells", "code", "p50", "p90", "max", "run", "words", "figures", "compa
 
 @dataclass(frozen=True)
 class Rhythm:
-    """What was counted. ``lines`` are those of each code cell, sorted; ``words`` are all words of prose."""
+    """The counts. ``lines`` are those of each code cell, sorted; ``words`` are all words of prose."""
 
     cells: int
     lines: list[int]
@@ -45,14 +45,14 @@ class Rhythm:
         return quantiles(self.lines, n=10, method="inclusive")[-1]
 
     def row(self) -> list[str]:
-        """One line of the table, under NAMES."""
+        """Return one row of the table, under NAMES."""
         share = f"{self.figures / len(self.lines):.0%}"
         lines = [f"{median(self.lines):g}", f"{self.ninth_decile:g}", str(self.lines[-1]), str(self.longest_run)]
         counts = [str(self.compared), str(self.exercises), f"{self.minutes:.0f}"]
         return [str(self.cells), str(len(self.lines)), *lines, f"{self.words_per_cell:.0f}", share, *counts]
 
     def breaks(self) -> list[str]:
-        """Every limit of the course that is not kept."""
+        """Return every limit of the course that is exceeded."""
         limits = [
             ("cells", self.cells, 25, 60),
             ("lines in the median code cell", median(self.lines), 0, 8),
@@ -67,7 +67,7 @@ class Rhythm:
 
 
 def rhythm(notebook: NotebookNode, row: Notebook, seconds: float = 0.0) -> Rhythm:
-    """Count a worked notebook; ``seconds`` is what running it takes."""
+    """Count a worked notebook that runs in ``seconds``."""
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     prose = [cell for cell in notebook.cells if cell.cell_type == "markdown" and "header" not in tags(cell)]
     lines = sorted(sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in code)

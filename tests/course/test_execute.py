@@ -1,4 +1,4 @@
-"""The runner: every way in which a notebook could pass by accident is closed, and shown to be."""
+"""Execution of notebooks: no notebook passes by accident."""
 
 from __future__ import annotations
 

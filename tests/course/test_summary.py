@@ -41,7 +41,7 @@ def _whole(course: Course, seconds: float = 40.0, numbers: int = 5) -> Summary:
     _see(summary, "prose_numbers", *({"slug": slug, "all": numbers, "good": 5} for slug in SLUGS))
     _see(summary, "run", {"slug": "all", "seconds": seconds, "machine": "one", "versions": {"torch": "2"}})
     summary.pytest_runtest_logreport(
-        SimpleNamespace(when="call", nodeid="tests/check/test_x.py::test", user_properties=[])
+        SimpleNamespace(when="call", nodeid="tests/course/exercises/test_x.py::test", user_properties=[])
     )
     return summary
 

@@ -1,4 +1,4 @@
-"""How do tests drive a real browser? Chromium without a window, a server for a folder, and what the browser heard.
+"""A real browser for tests: headless Chromium, a server for a folder, and the browser's log.
 
 A test that needs a browser is skipped where there is none, and says so; on the workflow's machines, which bring one, a
 missing browser is a failure.
@@ -48,7 +48,7 @@ wait.then(() => document.fonts.ready).then(() => setTimeout(done, 100));
 
 
 def programs() -> tuple[str, str] | None:
-    """Where the browser and its driver are; GitHub's machines name the driver's folder in a variable."""
+    """Return the paths of browser and driver; GitHub's machines name the driver's folder in a variable."""
     driver = shutil.which("chromedriver") or shutil.which("chromedriver", path=os.environ.get("CHROMEWEBDRIVER", ""))
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     return (browser, driver) if browser and driver else None
@@ -56,7 +56,7 @@ def programs() -> tuple[str, str] | None:
 
 @contextmanager
 def chromium(width: int = 1300, height: int = 1600) -> Iterator[webdriver.Chrome]:
-    """A fresh browser that remembers what it asked for and what the console said. Skips where there is none."""
+    """Yield a fresh browser that logs its requests and its console. Skip where there is none."""
     found = programs()
     if not found:
         (pytest.fail if os.environ.get("GITHUB_ACTIONS") else pytest.skip)(NEEDED)
@@ -76,12 +76,12 @@ def chromium(width: int = 1300, height: int = 1600) -> Iterator[webdriver.Chrome
 
 class _Silent(SimpleHTTPRequestHandler):
     def log_message(self, *args: object) -> None:
-        """The tests read what the browser saw."""
+        """Keep the browser's log for the tests."""
 
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """The address under which a folder can be read, ending in a slash."""
+    """Serve a folder and yield its address, ending in a slash."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Silent, directory=str(folder)))
     Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -92,7 +92,7 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def look(driver: webdriver.Chrome, address: str, width: int = 1300, scheme: str = "light") -> None:
-    """Open a page as a reader with this width and these colours would, and wait until its formulas are drawn."""
+    """Open a page with this width and colour scheme, and wait until its formulas are drawn."""
     screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
     colours = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
@@ -102,17 +102,17 @@ def look(driver: webdriver.Chrome, address: str, width: int = 1300, scheme: str 
 
 
 def complaints(driver: webdriver.Chrome) -> list[str]:
-    """What the console reported as an error since the last call."""
+    """Return the errors on the console since the last call."""
     return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
 
 
 def asked(driver: webdriver.Chrome) -> list[str]:
-    """Every address the page asked for since the last call."""
+    """Return every requested address since the last call."""
     messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     sent = [message for message in messages if message["method"] == "Network.requestWillBeSent"]
     return [message["params"]["request"]["url"] for message in sent]
 
 
 def strangers(driver: webdriver.Chrome, home: str) -> list[str]:
-    """Addresses beyond ``home`` that the page asked for: readers' addresses would be told to others."""
+    """Return the requested addresses outside ``home``, whose hosts would learn the readers' addresses."""
     return [url for url in asked(driver) if not url.startswith((home, "data:", "blob:", "about:"))]

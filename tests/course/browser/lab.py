@@ -1,4 +1,4 @@
-"""How does a test sit down at JupyterLab? A fresh server with a home of its own, one notebook, a learner's keys."""
+"""JupyterLab for tests: a fresh server with its own home folder, one notebook, and a learner's actions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SETTINGS = {
 
 @contextmanager
 def server(home: Path, notebook: Path) -> Iterator[tuple[str, NotebookNode]]:
-    """JupyterLab over a folder that holds a copy of ``notebook`` without its outputs: its address, and that copy."""
+    """Start JupyterLab over a folder with a copy of ``notebook`` without outputs; yield its address and that copy."""
     folder = home / "work"
     folder.mkdir(parents=True)
     bare = nbformat.read(notebook, 4)
@@ -60,7 +60,7 @@ def server(home: Path, notebook: Path) -> Iterator[tuple[str, NotebookNode]]:
 
 
 def _environment(home: Path) -> dict[str, str]:
-    """Ours, but nobody's settings; the cache with the models stays where it is."""
+    """Return this environment without user settings; the cache with the models stays where it is."""
     from auxlib.data.assets import cache_dir
 
     own = {
@@ -78,7 +78,7 @@ def _environment(home: Path) -> dict[str, str]:
 
 
 def _told(home: Path, process: subprocess.Popen) -> dict[str, str]:
-    """Address and token, from the file that a server writes when it listens."""
+    """Read address and token from the file that a server writes when it listens."""
     until = time.monotonic() + START
     while time.monotonic() < until and process.poll() is None:
         for path in (home / "runtime").glob("jpserver-*.json"):
@@ -111,13 +111,13 @@ class Page:
         self._named(".lm-Menu-itemLabel", "Run All Cells").click()
 
     def cell(self, tag: str = "") -> WebElement:
-        """The code cell with this tag, or the last one."""
+        """Return the code cell with this tag, or the last one."""
         code = [cell for cell in self.notebook.cells if cell.cell_type == "code"]
         number = next(n for n, cell in enumerate(code) if tag in tags(cell)) if tag else len(code) - 1
         return self.driver.find_elements(By.CSS_SELECTOR, ".jp-Notebook .jp-CodeCell")[number]
 
     def type(self, tag: str, text: str) -> None:
-        """Replace what a cell holds, then press Shift+Enter in it and in the one below."""
+        """Replace a cell's source, then press Shift+Enter in it and in the one below."""
         editor = self.cell(tag).find_element(By.CSS_SELECTOR, ".cm-content")
         self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", editor)
         editor.click()
@@ -131,7 +131,7 @@ class Page:
         self.until(lambda _: text in self.output(tag), f"{text!r} below the cell {tag or 'at the end'}", seconds)
 
     def output(self, tag: str = "") -> str:
-        """What stands below a cell, also when it is out of sight."""
+        """Return the output below a cell, also when it is scrolled out of view."""
         found = self.cell(tag).find_elements(By.CSS_SELECTOR, ".jp-OutputArea-output")
         return "\n".join(self.driver.execute_script("return arguments[0].textContent", part) for part in found)
 
@@ -140,7 +140,7 @@ class Page:
         WebDriverWait(self.driver, seconds, 0.3).until(condition, f"waited for {what}; {len(seen)} outputs there")
 
     def errors(self) -> Sequence[str]:
-        """What was printed to the error stream, by cells or as a traceback."""
+        """Return the text of error streams and tracebacks."""
         kinds = '[data-mime-type="application/vnd.jupyter.stderr"], [data-mime-type="application/vnd.jupyter.error"]'
         return [part.text for part in self.driver.find_elements(By.CSS_SELECTOR, kinds)]
 

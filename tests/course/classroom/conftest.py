@@ -1,4 +1,4 @@
-"""Students who hand in: four who are as they should be, and those whose files are not."""
+"""Submissions for tests of the grader."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHEET = "02_product_of_experts"
 
 
 def hand_in(folder: Path, row: Notebook, answers: dict[str, str]) -> Path:
-    """Write it where a student's files lie."""
+    """Write a submission into a student's folder."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{row.slug}.ipynb"
     nbformat.write(handed_in(row, answers), path)
@@ -23,6 +23,6 @@ def hand_in(folder: Path, row: Notebook, answers: dict[str, str]) -> Path:
 
 @cache
 def the_sheet() -> Notebook:
-    """The notebook that most of these tests hand in: its exercises are quick."""
+    """Return the notebook that most of these tests submit: its exercises are quick."""
     (row,) = COURSE.select([SHEET])
     return row

@@ -16,11 +16,21 @@ import pytest
 from auxlib.__main__ import main
 from auxlib.data.assets import cache_dir
 from course.build import BEGIN, END
-from course.classroom.archives import KEYWORDS, TOP, as_zip, instructor_files, student_files, varied
+from course.classroom.archives import (
+    KEYWORDS,
+    TOP,
+    as_zip,
+    imported_by_notebooks,
+    instructor_files,
+    student_files,
+    varied,
+)
 from course.exercises.obfuscate import deobfuscate, obfuscate
 from tests.course.classroom.conftest import COURSE, SHEET
 from tests.course.test_students import worked
 
+# the machinery of experiments, which makes `data/results`
+MACHINERY = re.compile(r"experiments/((runner|commands)|\w+/(report|campaign|experiment))\.py")
 OWN_NAMES = 40  # letters: a shorter line may stand anywhere by chance
 
 
@@ -86,7 +96,7 @@ def test_it_holds_what_a_student_needs_and_nothing_else(files: dict[str, bytes])
     books = {f"notebooks/{row.slug}.ipynb" for row in COURSE.notebooks}
     assert {name for name in files if name.endswith(".ipynb")} == books
     assert {"README.md", "AGENTS.md", "pyproject.toml", "constraints.txt", "LICENSE"} <= set(files)
-    strange = re.compile(r"notebooks/(src|answers|assignments|handout)|^tests|\.pyc$|^\.")
+    strange = re.compile(r"notebooks/(src|answers|assignments|handout|mistakes)|^docs|^tests|\.pyc$|^\.")
     assert not [name for name in files if strange.search(name)]
 
 
@@ -136,10 +146,22 @@ def test_every_module_that_a_notebook_imports_is_in_it(unpacked: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_it_holds_no_grader_no_archives_and_no_page_builder(files: dict[str, bytes]) -> None:
-    of_the_course = {name for name in files if name.startswith("course/") and not name.startswith("course/exercises/")}
+def test_it_holds_the_library_the_exercises_and_what_notebooks_import(files: dict[str, bytes]) -> None:
+    packages = {name for name in files if name.endswith(".py")}
+    for package in ("auxlib", "course/exercises"):
+        sources = {path.relative_to(COURSE.root).as_posix() for path in (COURSE.root / package).rglob("*.py")}
+        assert sources
+        assert sources <= packages
+        packages -= sources
+    of_the_course = {name for name in packages if name.startswith("course/")}
     assert of_the_course == {"course/__init__.py", "course/doctor.py", "course/sliders.py"}
-    assert not [name for name in files if name.startswith("experiments/") and "commands" in name]
+    others = {name for name in packages if not name.startswith("course/")}
+    assert others == {name for name in imported_by_notebooks(COURSE) if name.startswith("experiments/")}
+
+
+@pytest.mark.xfail(reason="notebooks still import modules that run experiments", strict=True)
+def test_it_holds_no_machinery_of_experiments(files: dict[str, bytes]) -> None:
+    assert [name for name in files if MACHINERY.fullmatch(name)] == []
 
 
 def test_grading_in_it_is_refused_with_the_reason(unpacked: Path) -> None:

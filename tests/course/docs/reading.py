@@ -1,4 +1,4 @@
-"""What do the notebooks say to a reader? Their prose, without code and without the keys behind numbers."""
+"""The prose of the notebooks, without code and without the keys behind numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CODE = re.compile(r"```.*?```|`[^`]*`|<code>.*?</code>", re.DOTALL)
 
 
 def prose(row: Notebook) -> str:
-    """All markdown cells of a notebook's source; hints and header are not in it, since they come from elsewhere."""
+    """Return the Markdown cells of a notebook's source, which hold neither the hints nor the generated header."""
     return _prose(row.slug)
 
 
@@ -27,21 +27,21 @@ def _prose(slug: str) -> str:
 
 
 def formulas(text: str) -> list[str]:
-    """What stands between dollars, displayed or in a line."""
+    """Return the formulas between dollars, displayed or inline."""
     found = re.findall(r"\$\$(.+?)\$\$|\$([^$]+?)\$", CODE.sub("", text), flags=re.DOTALL)
     return [shown or inline for shown, inline in found]
 
 
 def bold(text: str) -> list[str]:
-    """What stands between double asterisks, spaces made even."""
+    """Return the text between double asterisks, spaces normalised."""
     return [" ".join(found.split()) for found in re.findall(r"\*\*(.+?)\*\*", CODE.sub("", text), flags=re.DOTALL)]
 
 
 def page(name: str) -> str:
-    """A page of the documentation."""
+    """Read a page of the documentation."""
     return (DOCS / name).read_text(encoding="utf-8")
 
 
 def notebooks_linked(text: str) -> list[str]:
-    """The slugs of the notebooks that a piece of a page links to, in order."""
+    """Return the slugs of the notebooks that a text links to, in order."""
     return re.findall(r"\]\(\.\./notebooks/(\w+)\.ipynb\)", text)

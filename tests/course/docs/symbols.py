@@ -1,4 +1,4 @@
-r"""Which symbols does a formula use? Letters, Greek letters, operators of our own, and names that stand in code.
+r"""The symbols of a formula: letters, Greek letters, operators of our own, and names that stand in code.
 
 ``symbols(r"\mathrm{KL}(q \,\|\, p_{\text{data}})")`` is ``["KL", "q", "p"]``. A subscript in words belongs to its
 letter and is no symbol. Every command that is not known as general mathematics or as layout counts as a symbol, so a
@@ -23,7 +23,7 @@ TRANSPOSED = re.compile(r"\^\s*(?:\{\\mathsf T\}|\\top|\\mathsf T)")
 
 
 def symbols(formula: str) -> list[str]:
-    """The symbols of a formula in order: ``x``, ``\\lambda``, ``KL``, ``lm_logits``."""
+    """Return the symbols of a formula in order: ``x``, ``\\lambda``, ``KL``, ``lm_logits``."""
     text = IN_CODE.sub(lambda found: f"⟦{found[1].replace(chr(92), '')}⟧", formula)
     text = DERIVATIVE.sub("{", TRANSPOSED.sub("", SUBSCRIPT.sub("", text)))
     text = WORD.sub(lambda found: f"⟦{found[1] or found[2]}⟧", text)

@@ -1,4 +1,4 @@
-"""Is every planted wrong answer rejected with a message of its own? The kill rate of the checks."""
+"""Kill rate of the checks: planted wrong answers that are rejected with a message of their own."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ ROOT = Path(__file__).parents[3]
 
 @cache
 def planted() -> tuple[Mistake, ...]:
-    """All planted answers of this repository."""
+    """Return all planted answers of this repository."""
     return read_mistakes(ROOT)
 
 
 def examined() -> dict[Mistake, Verdict]:
-    """Every planted answer with the verdict it receives."""
+    """Return every planted answer with its verdict."""
     return {answer: answer.verdict() for answer in planted()}
 
 
 def survivors(verdicts: Mapping[Mistake, Verdict]) -> dict[Mistake, str]:
-    """The planted answers that were not rejected with a message of their own, and why not."""
+    """Return the planted answers that were not rejected with a message of their own, and the reasons."""
     return {answer: why for answer in verdicts if (why := _survives(answer, verdicts))}
 
 
 def kill_rate(verdicts: Mapping[Mistake, Verdict] | None = None) -> tuple[int, int]:
-    """How many planted answers were rejected with a message of their own, and how many there are."""
+    """Return the number of planted answers rejected with a message of their own, and of all planted answers."""
     verdicts = examined() if verdicts is None else verdicts
     return len(verdicts) - len(survivors(verdicts)), len(verdicts)
 

@@ -1,4 +1,4 @@
-"""The desk: what a learner sees, how hints escalate, and that nothing of the learner's is touched."""
+"""The checker: what a learner sees, how hints escalate, and that nothing of the learner's is touched."""
 
 from __future__ import annotations
 

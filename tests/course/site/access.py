@@ -1,5 +1,6 @@
-"""Can it be read without seeing all of it? Headings that are a table of contents, links that say where they lead, words
-for every picture. The same rules hold for a page of the site, a page of Markdown and a notebook.
+"""Accessibility rules for a page of the site, a page of Markdown and a notebook.
+
+Headings form a table of contents, links name their target, and every picture has an alternative text.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Item:
 
 
 def faults(items: Sequence[Item]) -> list[str]:
-    """Everything that a page does wrong, one sentence each."""
+    """Return every fault of a page, one sentence each."""
     headings = [item for item in items if item.kind == "heading"]
     found = [f"{item.where}: {item.kind} {item.words!r}: {wrong}" for item in items if (wrong := _wrong(item))]
     tops = [item for item in headings if item.level == 1]
@@ -56,7 +57,7 @@ def _wrong(item: Item) -> str:
 
 
 def of_html(html: str) -> list[Item]:
-    """What a page of the site holds, without anchors beside headings and pictures that are marked as decoration."""
+    """Return the items of a page of the site, without anchors beside headings and decorative pictures."""
     soup = BeautifulSoup(html, "html.parser")
     items = []
     for tag in soup.find_all([*(f"h{n}" for n in range(1, 7)), "a", "img"]):
@@ -70,14 +71,14 @@ def of_html(html: str) -> list[Item]:
 
 
 def _words(tag: BeautifulSoup) -> str:
-    """What a reader hears: the text without the mark behind a heading, and the words of pictures in it."""
+    """Return the text for a screen reader: without the anchor behind a heading, with alternative texts of pictures."""
     marks = [str(mark.get_text()) for mark in tag.find_all("a", class_="headerlink")]
     said = tag.get_text() + " ".join(image.get("alt", "") for image in tag.find_all("img"))
     return said.removesuffix(marks[0]) if marks else said
 
 
 def of_markdown(text: str, name: str, line: int = 1) -> list[Item]:
-    """What a text in Markdown holds; ``line`` is that of its first line."""
+    """Return the items of a text in Markdown; ``line`` is the number of its first line."""
     items: list[Item] = []
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
     for before, token in zip([None, *tokens], tokens, strict=False):
@@ -105,7 +106,7 @@ def _inline(tokens: Sequence[Token], where: str) -> Iterator[Item]:
 
 
 def of_notebook(path: Path, source: Path | None = None) -> list[Item]:
-    """What a notebook holds. Places are lines of ``source`` where they can be found there, else cells."""
+    """Return the items of a notebook. Places are lines of ``source`` where they can be found there, else cells."""
     lines = source.read_text(encoding="utf-8").splitlines() if source and source.is_file() else []
     items: list[Item] = []
     for number, cell in enumerate(nbformat.read(path, 4).cells):

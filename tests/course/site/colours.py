@@ -1,5 +1,8 @@
-"""How far apart are two colours, for eyes of several kinds? Contrast as WCAG 2 defines it; distance in CIE Lab of 1976
-after the simulation of Machado, Oliveira and Fernandes (2009) at full strength."""
+"""Contrast and distance of colours, with and without colour vision deficiency.
+
+Contrast as defined by WCAG 2; distance in CIE Lab of 1976 after the simulation of Machado, Oliveira and Fernandes
+(2009) at full strength.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,19 @@ Triple = tuple[float, float, float]
 
 
 def contrast(a: str, b: str) -> float:
-    """From 1, the same lightness, to 21, black on white; 3 is asked of what a figure needs."""
+    """Return the contrast ratio: 1 for equal lightness, 21 for black on white; parts of a figure need 3."""
     dark, light = sorted(_apply(TO_XYZ, _linear(colour))[1] for colour in (a, b))
     return (light + 0.05) / (dark + 0.05)
 
 
 def distance(a: str, b: str, sight: str) -> float:
-    """About 2 can just be told apart side by side; black and white are 100 apart."""
+    """Return the distance: about 2 is just noticeable side by side; black and white are 100 apart."""
     pair = [_lab(_apply(SIMULATED[sight], _linear(colour))) for colour in (a, b)]
     return sum((one - other) ** 2 for one, other in zip(*pair, strict=True)) ** 0.5
 
 
 def _linear(colour: str) -> Triple:
-    """Amounts of light from ``#RRGGBB``."""
+    """Convert ``#RRGGBB`` to linear light."""
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     return tuple(part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
 
