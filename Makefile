@@ -26,7 +26,7 @@ $(BIN)/python -m pytest -q $(NBVAL) $(WHOLE)
 $(BIN)/python -m auxlib run --profile quick --jobs $(JOBS)
 endef
 
-course: $(STAMP)  ## set up, fetch the models, run every notebook, write build/quick/index.html
+course: $(STAMP)  ## set up, fetch the models, run every notebook, write build/quick/site/index.html
 	$(BIN)/python -m auxlib run --profile quick --jobs $(JOBS)
 
 test: $(STAMP) lint  ## set up and run every check, the cheapest first

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel
-from auxlib.data.json_io import write_json_atomic
+from auxlib.data.storage import write_json_atomic
 from auxlib.errors import CheckpointError
 from auxlib.features import TextTemplate
 from auxlib.frozen import Expert, load_expert, require_same_expert

@@ -120,7 +120,7 @@ class KeywordConstraint(LogitsProcessor):
             slack: how many tokens may still be written before only the room for the missing words is left.
         """
         best = self.best.get(text[:-1], [-torch.inf] * len(fits))
-        # only a word's first piece says how well it fits
+        # only a word's first piece shows how well it fits
         tops = [top if under_way else max(top, fit) for top, fit, under_way in zip(best, fits, begun, strict=True)]
         self.best[text] = tops
         under_way = [n for n, is_begun in enumerate(begun) if is_begun]

@@ -18,7 +18,7 @@ class KeywordError(AuxlibError, ValueError):
 
 
 class AssetError(AuxlibError, RuntimeError):
-    """A model or corpus could not be fetched, or is not what its checksum says."""
+    """A model or corpus could not be fetched, or does not match its checksum."""
 
 
 class CorpusError(AuxlibError, ValueError):

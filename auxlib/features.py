@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from auxlib.data.arrow_cache import Batches, by_length, load_or_build, rank_and_world_size
 from auxlib.data.assets import cache_dir
+from auxlib.data.storage import Batches, by_length, load_or_build, rank_and_world_size
 from auxlib.errors import CorpusError
 from auxlib.frozen import Expert
 

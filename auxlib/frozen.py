@@ -129,7 +129,7 @@ def load_frozen(
     """
     from transformers import AutoTokenizer
 
-    from auxlib.data.assets import ASSETS, fetch
+    from auxlib.data.assets import ASSETS, fetch, gguf_options
 
     device = torch.device(device) if device is not None else best_device()
     if device.type == "mps":
@@ -139,7 +139,7 @@ def load_frozen(
     source = fetch(str(reference)) if str(reference) in ASSETS else Path(reference)
     options = {"pretrained_model_name_or_path": source.as_posix()}
     if source.suffix == ".gguf":
-        options = _gguf_options(source)
+        options = gguf_options(source)
     dtype = dtype or best_dtype(device)
     try:
         with _without_bars() if source.is_dir() else nullcontext():  # a download may well show how far it is
@@ -192,23 +192,3 @@ def require_same_expert(expert: Frozen, trained_for: str, what: str) -> None:
             f"{what} was made for the frozen model with fingerprint {trained_for}, but {expert.reference!r} has "
             f"{expert.fingerprint}. Load that model, or train again beside this one."
         )
-
-
-def save_dense_copy(gguf: Path, folder: Path) -> None:
-    """Write a GGUF model as bfloat16 safetensors with its tokenizer: later loads take a fraction of a second."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    options = _gguf_options(gguf)
-    AutoModelForCausalLM.from_pretrained(**options, dtype=torch.bfloat16).save_pretrained(folder)
-    options.pop("quantization_config")
-    AutoTokenizer.from_pretrained(**options).save_pretrained(folder)
-
-
-def _gguf_options(path: Path) -> dict:
-    from transformers import GgufConfig
-
-    return {
-        "pretrained_model_name_or_path": str(path.parent),
-        "gguf_file": path.name,
-        "quantization_config": GgufConfig(dequantize=True),
-    }

@@ -134,7 +134,10 @@ def keyword_batch(tokenizer: PreTrainedTokenizerBase, keywords: Sequence[Keyword
     if strange := [entry for entry in keywords if not (entry is None or isinstance(entry, str | Sequence))]:
         raise KeywordError(f"{strange[0]!r} is no keyword; give a word, several words, or None.")
     rows = [[entry] if entry is None or isinstance(entry, str) else list(entry) for entry in keywords]
-    encoded = [[((), ()) if word is None else encode_keyword(tokenizer, word) for word in row] for row in rows]
+    unique = dict.fromkeys(word for row in rows for word in row if word is not None)
+    spellings: dict[str | None, Spelling] = {word: encode_keyword(tokenizer, word) for word in unique}
+    spellings[None] = ((), ())
+    encoded = [[spellings[word] for word in row] for row in rows]
     if all(entry is None or isinstance(entry, str) for entry in keywords):
         return pad_keywords([pair for row in encoded for pair in row])
     longest = max(map(len, rows))

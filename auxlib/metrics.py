@@ -7,17 +7,9 @@ sample in a context of its own, drift by the divergence from the frozen model. N
 from __future__ import annotations
 
 import math
-import os
-import platform
-import re
-import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
-from time import perf_counter
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -148,76 +140,3 @@ def distinct(texts: Sequence[str], n: int) -> float:
 def repeats_keyword(text: str, keyword: str) -> bool:
     """Return whether the keyword occurs twice or more, a sign of too large a weight."""
     return count_keyword(text, keyword) > 1
-
-
-def paired_seconds(*calls: Callable[[], Any], rounds: int = 5) -> tuple[list[float], ...]:
-    """Time several things in turn, A B A B …, after one warm-up each, so that a noisy machine is noisy for all."""
-    times: tuple[list[float], ...] = tuple([] for _ in calls)
-    for call in calls:
-        call()
-    for _ in range(rounds):
-        for call, kept in zip(calls, times, strict=True):
-            _wait_for_gpu()
-            start = perf_counter()
-            call()
-            _wait_for_gpu()
-            kept.append(perf_counter() - start)
-    return times
-
-
-def _wait_for_gpu() -> None:
-    """A GPU goes on when its orders are given; without waiting a clock would read how long it took to give them."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def median_ratio(seconds: Sequence[float], of: Sequence[float]) -> float:
-    """The middle one of the ratios round by round: what is noise to both leaves it alone."""
-    return median([a / b for a, b in zip(seconds, of, strict=True)])
-
-
-def median(values: Sequence[float] | Tensor) -> float:
-    """The middle value; of two middles their mean."""
-    ordered = sorted(float(value) for value in values)
-    half = len(ordered) // 2
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
-
-
-def peak_memory_mb() -> float:
-    """The most memory this process has held, in MB; NaN on Windows, which does not tell."""
-    if platform.system() == "Windows":
-        return math.nan
-    status = Path("/proc/self/status")
-    if status.is_file():  # what `resource` says there includes what the process that started this one held
-        return float(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 1024
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 1024
-
-
-def hardware_info() -> dict[str, str | int]:
-    """Where a figure was measured, for the receipt beside it."""
-    return {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count() or 1,
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def package_versions() -> dict[str, str]:
-    """What a figure was measured with, for the receipt beside it; without a build's local mark (``+cpu``)."""
-    packages = {name: version(name).partition("+")[0] for name in ("torch", "transformers")}
-    return {"python": platform.python_version()} | packages
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    names = (
-        [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        if info.is_file()
-        else []
-    )
-    return names[0] if names else platform.processor() or "unknown"

@@ -4,8 +4,8 @@ The objective is the likelihood of the task's texts under the product, with the 
 come from the feature cache, so training never runs it: the loop is `transformers.Trainer` (checkpoints, resume, bf16,
 logging, ``accelerate``) around one small module.
 
-A text that holds its keyword shows what comes next. A text that does *not* hold the keyword is informative too: asked
-for that keyword, it could not have ended where it did. Such a censored observation has a likelihood as well,
+A text that holds its keyword shows what comes next. A text that does *not* hold the keyword is informative too: under
+that condition it could not have ended where it did. Such a censored observation has a likelihood as well,
 ``P(next token closes no text)``, and it matters: a sampled text that has missed its word looks like these, and unlike
 anything in the corpus.
 

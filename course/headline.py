@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from auxlib.data.json_io import read_json
+from auxlib.data.storage import read_json
 
 RESULTS = Path("data/results/full/real.json")
 NEEDED = {"accuracy", "accuracy_ci", "base_rate", "slor", "slor_human", "n_samples", "train_minutes", "decode_ratio"}

@@ -18,7 +18,7 @@ LIBRARY = {  # rooms of the library by task; of a subpackage every module is lis
     "Train objectives jointly (TARTAN)": ("tartan",),
     "Data": ("data",),
     "Worlds with a known truth": ("worlds",),
-    "Measure and draw": ("metrics", "flops", "plot"),
+    "Measure and draw": ("metrics", "benchmarking", "flops", "plot"),
     "Errors": ("errors",),
 }
 
@@ -57,7 +57,7 @@ def _names(root: Path, path: Path) -> str:
 def first_sentence(node: ast.Module | ast.FunctionDef | ast.ClassDef) -> str:
     """Return the first sentence of a docstring, ready for a cell of a Markdown table."""
     paragraph = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
-    return re.split(r"(?<=[.?!]) ", paragraph)[0].replace("|", r"\|")
+    return re.split(r"(?<=[.?!]) (?=[A-Z])", paragraph)[0].replace("|", r"\|")
 
 
 def rooms_by_floor(root: Path) -> str:

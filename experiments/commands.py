@@ -8,7 +8,7 @@ from pathlib import Path
 
 from auxlib.commands import Add, positive
 from auxlib.data.assets import data_dir
-from auxlib.data.json_io import write_json_atomic
+from auxlib.data.storage import write_json_atomic
 from auxlib.errors import CourseError
 
 ROOMS = {  # an experiment's own, and which of its tables are shown

@@ -1,0 +1,1 @@
+"""Text classification beside a frozen encoder: cached states, training and Y-Tuning."""

@@ -1,8 +1,9 @@
-"""What does a frozen encoder say about texts that are to be told apart, once and for all?
+"""Frozen text encoders and their cached hidden states.
 
-An *encoder* reads a whole text at once and gives every token a vector. It is read and never written, so its states are
-a dataset: computed once, kept on disk, and every epoch after that costs only what is trained on them. It may be cut
-after any layer: what a label needs often stands in the middle, and reading less is cheaper.
+The encoder never changes, so its states are a dataset: they are computed once and kept on disk, and an epoch costs only
+what is trained on them. An encoder can be cut after any layer; middle layers often suit a label better, and cost less.
+
+Axes: ``B`` texts, ``T`` tokens, ``D`` the encoder's width.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from auxlib.collator import padded
-from auxlib.data.arrow_cache import Batches, by_length, load_or_build, rank_and_world_size
 from auxlib.data.assets import cache_dir
+from auxlib.data.storage import Batches, by_length, load_or_build, rank_and_world_size
 from auxlib.errors import TaskError
 from auxlib.frozen import DEFAULTS, fingerprint, load_frozen
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 DEFAULT_ENCODER = DEFAULTS["encoder"]
-LENGTH = 64  # tokens of a text that are read
+MAX_LENGTH = 64  # tokens; longer texts are truncated
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,9 @@ class Encoder:
     """A frozen encoder, its tokenizer, and where they came from.
 
     Attributes:
-        layers: how many of its layers are read.
-        fingerprint: 16 hexadecimal digits over all weights that are read.
+        reference: the argument of `load_encoder` that loads it again.
+        fingerprint: 16 hexadecimal digits over the weights of the layers in use.
+        layers: number of layers in use.
     """
 
     model: PreTrainedModel
@@ -49,14 +51,14 @@ class Encoder:
 
     @property
     def width(self) -> int:
-        """D, numbers a token."""
+        """D, the size of a token's state."""
         return self.model.config.hidden_size
 
-    def encode(self, rows: Mapping[str, Sequence[str]], length: int = LENGTH) -> list[list[int]]:
-        """Token ids of each text, or of each pair where there is a column ``second``; cut after ``length``.
+    def encode(self, rows: Mapping[str, Sequence[str]], length: int = MAX_LENGTH) -> list[list[int]]:
+        """Return the token ids of each text, or of each pair if there is a column ``second``, truncated to ``length``.
 
         Raises:
-            TaskError: no text of this length could be read.
+            TaskError: the encoder cannot read texts of this length.
         """
         longest = self.model.config.max_position_embeddings
         if not 3 <= length <= longest:
@@ -65,7 +67,7 @@ class Encoder:
 
     @torch.inference_mode()
     def read(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """The states ``[B, T, D]`` of tokens ``[B, T]``; ``mask`` is False where a row has none."""
+        """Return the states ``[B, T, D]`` of tokens ``[B, T]``; ``mask`` is False on padding."""
         return self.model(input_ids=ids, attention_mask=mask).last_hidden_state
 
 
@@ -79,34 +81,34 @@ def load_encoder(
 
     Args:
         reference: ``"minilm"``, a folder written by ``save_pretrained``, or a Hugging Face id.
-        layers: read only so many, from the first on; None reads all.
+        layers: use only the first so many layers; None uses all.
         dtype, device: as for ``load_expert``.
 
     Raises:
         AssetError: there is no such asset, folder or id.
-        TaskError: it has not as many layers.
+        TaskError: the encoder has fewer layers.
     """
     from transformers import AutoModel
 
     model, tokenizer = load_frozen(AutoModel, "encoder", reference, dtype, device)
-    whole = model.config.num_hidden_layers
-    if not 1 <= (layers := whole if layers is None else layers) <= whole:
-        raise TaskError(f"{str(reference)!r} has {whole} layers; it cannot be read up to layer {layers}.")
-    stack = next(part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == whole)
+    available = model.config.num_hidden_layers
+    if not 1 <= (layers := available if layers is None else layers) <= available:
+        raise TaskError(f"{str(reference)!r} has {available} layers; it cannot be read up to layer {layers}.")
+    stack = next(part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == available)
     del stack[layers:]
     model.config.num_hidden_layers = layers
     return Encoder(model, tokenizer, str(reference), fingerprint(model), layers)
 
 
 def cache_states(
-    encoder: Encoder, rows: Dataset, length: int = LENGTH, batch_tokens: int = 4096, progress: bool = True
+    encoder: Encoder, rows: Dataset, length: int = MAX_LENGTH, batch_tokens: int = 4096, progress: bool = True
 ) -> Dataset:
-    """Read every text once and keep the states.
+    """Compute the states of every text once and keep them on disk.
 
     Args:
         rows: with ``text`` and ``label``, and ``second`` for pairs.
-        length: tokens of a text that are read; how many texts were longer is said once, when they are read.
-        batch_tokens: how many tokens are read at once.
+        length: tokens after which a text is truncated; the number of truncated texts is printed.
+        batch_tokens: tokens in a forward pass.
 
     Returns:
         A memory-mapped ``Dataset`` sorted by length: ``token_ids [T]``, ``hidden [T * D]`` in float16, ``label``.
@@ -117,7 +119,7 @@ def cache_states(
         raise TaskError("there is no text to read.")
     encoded, labels = encoder.encode(rows[:], length), list(rows["label"])
 
-    def read(batches: Batches) -> Iterator[dict]:
+    def compute_rows(batches: Batches) -> Iterator[dict]:
         if cut := sum(len(ids) == length for ids in encoded):
             print(f"{cut} of {len(encoded)} texts have {length} tokens or more; what follows is not read.")
         return _state_rows(encoder, encoded, labels, batches, progress)
@@ -125,7 +127,7 @@ def cache_states(
     columns = Features({"token_ids": List(Value("int32")), "hidden": List(Value("float16")), "label": Value("int64")})
     key = json.dumps([encoder.fingerprint, str(encoder.model.dtype), encoded, labels])
     folder = cache_dir() / "states" / hashlib.sha256(key.encode()).hexdigest()[:20]
-    return load_or_build(folder, columns, lambda: list(by_length(encoded, batch_tokens)), read)
+    return load_or_build(folder, columns, lambda: list(by_length(encoded, batch_tokens)), compute_rows)
 
 
 def _state_rows(
@@ -133,13 +135,10 @@ def _state_rows(
 ) -> Iterator[dict]:
     from tqdm.auto import tqdm
 
-    total = sum(map(len, batches))
-    with tqdm(
-        total=total, desc="frozen encoder reads", unit="text", disable=not progress or rank_and_world_size()[0] > 0
-    ) as bar:
+    total, quiet = sum(map(len, batches)), not progress or rank_and_world_size()[0] > 0
+    with tqdm(total=total, desc="frozen encoder reads", unit="text", disable=quiet) as bar:
         for batch in batches:
-            ids, mask = as_batch(encoder, [encoded[row] for row in batch])
-            states = encoder.read(ids, mask).to("cpu", torch.float16)
+            states = encoder.read(*as_batch(encoder, [encoded[row] for row in batch])).to("cpu", torch.float16)
             for row, state in zip(batch, states, strict=True):
                 tokens = encoded[row]
                 yield {"token_ids": tokens, "hidden": state[: len(tokens)].flatten().numpy(), "label": labels[row]}
@@ -147,13 +146,23 @@ def _state_rows(
 
 
 def mean_state(hidden: Tensor, mask: Tensor) -> Tensor:
-    """The mean of states ``[B, T, D]`` over a text's own tokens, where ``mask [B, T]`` is True: ``[B, D]``."""
+    """Return the mean of states ``[B, T, D]`` over each text's tokens, where ``mask [B, T]`` is True: ``[B, D]``."""
     return (hidden.float() * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
 
 
 def as_batch(encoder: Encoder, encoded: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Token ids ``[B, T]`` with padding to the right, and the mask that is True where a row has a token."""
-    ids = padded([np.asarray(tokens) for tokens in encoded], np.int64)
-    lengths = torch.tensor([len(tokens) for tokens in encoded])
-    mask = torch.arange(ids.shape[1]) < lengths.unsqueeze(1)
+    """Return token ids ``[B, T]``, padded on the right, and their mask, both on the encoder's device."""
+    ids, mask = pad_tokens(encoded)
     return ids.to(encoder.model.device), mask.to(encoder.model.device)
+
+
+def pad_tokens(encoded: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Return token ids ``[B, T]``, padded on the right, and a mask ``[B, T]`` that is True on tokens."""
+    ids = padded([np.asarray(tokens) for tokens in encoded], np.int64)
+    return ids, length_mask(encoded)
+
+
+def length_mask(encoded: Sequence[Sequence[int]]) -> Tensor:
+    """Return a mask ``[B, T]`` that is True on the tokens of each row and False on its padding."""
+    lengths = torch.tensor([len(tokens) for tokens in encoded])
+    return torch.arange(int(lengths.max())) < lengths.unsqueeze(1)

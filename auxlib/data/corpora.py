@@ -1,8 +1,7 @@
-"""Text in, ``datasets.DatasetDict`` out.
+"""Corpora for keyword-conditioned generation, as a ``datasets.DatasetDict``.
 
-A corpus for keyword-conditioned generation has one row per sentence with two columns: ``text`` and ``keywords``,
-the words of that sentence which may be asked for, the dictionary's headword first when there is one. The splits
-``train``, ``dev`` and ``test`` share no headword.
+Each row is a sentence: ``text``, and ``keywords``, the words of it that can serve as a condition, beginning with the
+dictionary's headword if there is one. The splits ``train``, ``dev`` and ``test`` share no first keyword.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
-# Words that carry grammar rather than content: asking for "the" controls nothing.
+# Words that carry grammar rather than content: "the" as a keyword would control nothing.
 FUNCTION_WORDS = frozenset(
     """
     a about above after again against all am an and any are aren't as at be because been before being below between
@@ -47,10 +46,10 @@ def load_corpus(name: str | Path = "wordnet-examples", seed: int = 0, limit: int
     """Load a corpus as ``train`` / ``dev`` / ``test``.
 
     Args:
-        name: ``"wordnet-examples"``; a ``.txt`` file with one sentence a line; a ``.jsonl`` file or a hub id with a
-            ``text`` column (and, if it has one, a ``keywords`` column).
-        seed: decides which headwords go to which split; the same seed gives the same split on every machine.
-        limit: keep at most this many training sentences, and a tenth as many in dev and test.
+        name: ``"wordnet-examples"``; a ``.txt`` file with one sentence per line; a ``.jsonl`` file or a hub id with a
+            ``text`` column and an optional ``keywords`` column.
+        seed: assigns first keywords to splits; the same seed gives the same split on every machine.
+        limit: maximum number of training sentences; dev and test keep a tenth of it.
 
     Raises:
         CorpusError: no such corpus, no ``text`` column, or nothing left after cleaning.
@@ -65,58 +64,59 @@ def load_corpus(name: str | Path = "wordnet-examples", seed: int = 0, limit: int
         parts[_split_of(record["keywords"][0], seed)].append(record)
     _drop_held_out_keywords(parts, seed)
     full = DatasetDict({part: Dataset.from_list(rows) for part, rows in parts.items() if rows})
-    return full if limit is None else DatasetDict({part: _first(rows, limit, part) for part, rows in full.items()})
+    return full if limit is None else DatasetDict({part: _sample(rows, limit, part) for part, rows in full.items()})
 
 
 def clean_sentence(text: str) -> str:
-    """Squeeze white space, raise the first letter and close with a full stop: WordNet's examples are fragments."""
+    """Normalise white space, capitalise the first letter and add a full stop: WordNet's examples are fragments."""
     text = " ".join(text.replace("`", "'").split())
     text = text[:1].upper() + text[1:]
     return text if text[-1:] in ".!?" else text.rstrip(",;:-") + "."
 
 
 def content_words(text: str) -> list[str]:
-    """The distinct words of a sentence that may serve as its keyword, in order, as they are written.
+    """Return the distinct words of a sentence that can be its keyword, in order and as written.
 
-    The first word is lower-cased: its capital belongs to the position. Words of fewer than three letters and function
-    words are left out.
+    The first word is lower-cased, because its capital marks the position. Function words and words of fewer than three
+    letters are left out.
     """
-    found: dict[str, None] = {}
+    words: dict[str, None] = {}
     for match in WORD.finditer(text):
         word = match.group().lower() if match.start() == 0 else match.group()
         if len(word) > 2 and word.lower() not in FUNCTION_WORDS:
-            found.setdefault(word)
-    return list(found)
+            words.setdefault(word)
+    return list(words)
 
 
 def text_hash(texts: Iterable[str]) -> str:
-    """A sha256 over texts in their order: two receipts with the same one were trained on the same words."""
+    """Return a sha256 over texts in their order; equal hashes in two receipts mean the same training texts."""
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def _wordnet_records() -> Iterator[dict]:
-    """WordNet's example sentences; those that hold one of their own synset's words have it as first keyword."""
+    """Yield WordNet's example sentences; a lemma of the sentence's own synset comes first among the keywords."""
     seen: set[str] = set()
-    for lemmas, examples in _wordnet_synsets():
-        for example in examples:
+    for fields, gloss in _wordnet_lines():
+        lemmas = _lemmas(fields)
+        for example in _examples(gloss):
             text = clean_sentence(example)
             words = content_words(text)
             if text in seen or len(text.split()) < 4 or not words:
                 continue
             seen.add(text)
             head = next((form for lemma in lemmas if (form := _form_in(lemma, text))), None)
-            yield {"text": text, "keywords": [head, *(w for w in words if w != head)] if head else words,
-                   "has_headword": head is not None}  # fmt: skip
+            keywords = [head, *(word for word in words if word != head)] if head else words
+            yield {"text": text, "keywords": keywords, "has_headword": head is not None}
 
 
 def wordnet_glosses(n: int) -> list[str]:
-    """n definitions of WordNet, spread over the whole dictionary, without their examples."""
-    found = [_definition(gloss) for _, gloss in _wordnet_lines()]
-    return found[:: max(1, len(found) // n)][:n]
+    """Return n definitions of WordNet without their examples, evenly spaced over the dictionary."""
+    glosses = [_definition(gloss) for _, gloss in _wordnet_lines()]
+    return glosses[:: max(1, len(glosses) // n)][:n]
 
 
 def wordnet_senses() -> Iterator[tuple[str, str, str]]:
-    """A word, its definition in one sense, and an example sentence of that sense that holds it."""
+    """Yield a word, the definition of one of its senses, and an example sentence of that sense that contains it."""
     for fields, gloss in _wordnet_lines():
         for example in _examples(gloss):
             if word := next((lemma for lemma in _lemmas(fields) if _form_in(lemma, example)), None):
@@ -124,16 +124,11 @@ def wordnet_senses() -> Iterator[tuple[str, str, str]]:
 
 
 def _form_in(lemma: str, text: str) -> str | None:
-    """The lemma as the sentence writes it, or None. A capital that comes from the first position is undone."""
+    """Return the lemma as written in the text, or None; at the first position its capital is not kept."""
     match = re.search(rf"(?<!\w){re.escape(lemma)}(?!\w)", text, re.IGNORECASE)
     if match is None or len(lemma) < 2 or lemma.lower() in FUNCTION_WORDS:
         return None
     return lemma if match.start() == 0 else match.group()
-
-
-def _wordnet_synsets() -> Iterator[tuple[list[str], list[str]]]:
-    """Every synset's lemmas and example sentences."""
-    return ((_lemmas(fields), _examples(gloss)) for fields, gloss in _wordnet_lines())
 
 
 def _lemmas(fields: str) -> list[str]:
@@ -150,7 +145,7 @@ def _examples(gloss: str) -> list[str]:
 
 
 def _wordnet_lines() -> Iterator[tuple[str, str]]:
-    """Every synset's fields and gloss, from the data files of WordNet 3.0."""
+    """Yield every synset's fields and gloss from the data files of WordNet 3.0."""
     folder = _wordnet_folder()
     for path in (folder / name for name in _WORDNET_FILES if (folder / name).is_file()):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -160,14 +155,14 @@ def _wordnet_lines() -> Iterator[tuple[str, str]]:
 
 
 def _wordnet_folder() -> Path:
-    """The pinned copy, so that everyone splits the same sentences; one of the system's where it cannot be had."""
+    """Return the pinned copy, so that splits are the same everywhere; without it, a copy installed on the system."""
     try:
         return fetch("wordnet")
     except AssetError:
-        found = next((path for path in _SYSTEM_WORDNETS if (path / "data.verb").is_file()), None)
-        if found is None:
-            raise
-        return found
+        for folder in _SYSTEM_WORDNETS:
+            if (folder / "data.verb").is_file():
+                return folder
+        raise
 
 
 def _other_records(name: str) -> Iterator[dict]:
@@ -200,22 +195,22 @@ def _read_rows(name: str) -> Iterable[dict]:
 
 
 def _split_of(word: str, seed: int) -> str:
-    """90 % train, 5 % dev, 5 % test, decided by the word alone: a hash, not an order, so adding text moves nothing."""
-    draw = share_of(word, seed)
-    return "train" if draw < 0.9 else "dev" if draw < 0.95 else "test"
+    """Return a word's split (90 % train, 5 % dev, 5 % test), by its hash: adding texts moves no other word."""
+    fraction = hash_fraction(word, seed)
+    return "train" if fraction < 0.9 else "dev" if fraction < 0.95 else "test"
 
 
-def share_of(text: str, seed: int) -> float:
-    """Where a hash of a text lies between 0 and 1: splits by it are the same on every machine."""
+def hash_fraction(text: str, seed: int) -> float:
+    """Return a number in [0, 1) from a hash of the text, ignoring case; the same on every machine."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{text.casefold()}".encode()).digest()[:4], "big") / 2**32
 
 
 def _drop_held_out_keywords(parts: dict[str, list[dict]], seed: int) -> None:
-    """No training sentence may offer a held-out word as its condition, not even as a second choice."""
+    """Remove held-out words from the keywords of training sentences, wherever they stand in the list."""
     for record in parts["train"]:
         record["keywords"] = [word for word in record["keywords"] if _split_of(word, seed) == "train"]
 
 
-def _first(rows: Dataset, limit: int, part: str) -> Dataset:
+def _sample(rows: Dataset, limit: int, part: str) -> Dataset:
     count = limit if part == "train" else max(1, limit // 10)
     return rows.shuffle(seed=0).select(range(min(count, len(rows))))

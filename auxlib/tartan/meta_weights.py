@@ -1,13 +1,12 @@
-"""What if the end task is known? Then auxiliary objectives learn with it, and it says how much each of them is worth.
+"""Weighted multi-task gradients and meta-learned objective weights (TARTAN).
 
-End-task aware training (Dery, Michel, Talwalkar and Neubig 2022, arXiv 2109.07437). Who pre-trains first and fine-tunes
-afterwards takes no notice of the end task until the end. Here one *body* is shared by all objectives, each with a head
-of its own, and every step follows a weighted sum of their losses. MT-TARTAN weighs all the same. META-TARTAN weighs
-them ``softmax(v)``, and v rises for an objective whose gradient on the body points where the end task's development
-texts would like the body to go.
+End-task aware training (Dery, Michel, Talwalkar and Neubig 2022, arXiv 2109.07437): auxiliary objectives are trained
+together with the end task instead of before it. All objectives share a *body*, each has a head of its own, and a step
+follows a weighted sum of their losses. MT-TARTAN uses equal weights. META-TARTAN uses ``softmax(v)``; v grows for an
+objective whose gradient on the body agrees with the gradient of the end task's loss on development texts.
 
-Gradients are taken one objective at a time, compared with that direction, added to the sum with their weight, and
-forgotten: beside the sum one more copy of the body's gradient is held, however many objectives there are.
+Gradients are computed one objective at a time, compared with the development gradient, added to the sum with their
+weight, and freed: beside the sum, one more copy of the body's gradient is in memory, for any number of objectives.
 
 Axes: ``N`` objectives, ``B`` texts, ``T`` tokens, ``D`` the body's width, ``K`` labels.
 """
@@ -28,17 +27,17 @@ from auxlib.errors import TrainingError
 Batch = Mapping[str, Tensor]
 Parameters = Sequence[nn.Parameter]
 Gradient = Sequence[Tensor]
-LEAST = 1e-4  # a weight below that has no say, and still costs its passes through the body
+MIN_WEIGHT = 1e-4  # relative to the largest weight: an objective with less has no effect, but can still recover
 
 
 @dataclass(frozen=True)
 class ObjectiveLoss:
-    """One objective in one step.
+    """An objective's loss in one step.
 
     Attributes:
         name: for messages.
-        loss: computes its loss when it is called, so that one graph is alive at a time.
-        head: the weights that are its own.
+        loss: computes the loss when called, so that only one graph exists at a time.
+        head: the parameters of its head.
     """
 
     name: str
@@ -48,13 +47,13 @@ class ObjectiveLoss:
 
 @dataclass(frozen=True)
 class GradientStats:
-    """How the objectives' gradients on the body lie to a direction on it.
+    """Losses of the objectives, and their gradients on the body compared with a reference gradient.
 
     Attributes:
-        losses: of the objectives, ``[N]``.
-        dots: inner products of their gradients with the direction, ``[N]``; 0 where there is none.
-        norms: lengths of their gradients, ``[N]``.
-        toward: length of the direction.
+        losses: ``[N]``.
+        dots: inner products with the reference gradient, ``[N]``; 0 without one.
+        norms: of the objectives' gradients, ``[N]``.
+        reference_norm: of the reference gradient; 0 without one.
     """
 
     losses: Tensor
@@ -64,7 +63,7 @@ class GradientStats:
 
     @property
     def cosines(self) -> Tensor:
-        """Between -1 and 1, ``[N]``; 0 for an objective that asks nothing of the body."""
+        """Cosine similarities with the reference gradient, ``[N]``; 0 for an objective without gradient on the body."""
         return self.dots / (self.norms * self.reference_norm).clamp(min=1e-12)
 
 
@@ -74,45 +73,51 @@ def accumulate_weighted_grads(
     """Add the gradient of ``Σ_i w_i L_i`` to ``.grad`` of the body and of all heads, one objective after another.
 
     Args:
-        body: the weights that are shared.
+        body: the shared parameters.
         weights: ``w [N]``.
-        toward: a direction on the body, of the shapes of its weights.
+        reference_grad: a gradient on the body, one tensor for each of its parameters.
 
     Raises:
-        TrainingError: a loss is no finite number. Nothing has then been added for this objective or a later one.
+        TrainingError: a loss is not finite. Nothing is then added for this objective or a later one.
     """
     losses, dots, norms = [], [], []
-    for one, weight in zip(objectives, weights.tolist(), strict=True):
-        loss = one.loss()
+    for objective, weight in zip(objectives, weights.tolist(), strict=True):
+        loss = objective.loss()
         if not math.isfinite(loss.item()):
-            raise TrainingError(f"the loss of objective {one.name!r} is {loss.item()}; look at its texts and its rate.")
-        mine = [*body, *one.head]
-        gradient = torch.autograd.grad(loss, mine, materialize_grads=True)
-        for parameter, part in zip(mine, gradient, strict=True):
+            raise TrainingError(
+                f"the loss of objective {objective.name!r} is {loss.item()}; check its texts, or lower the learning "
+                "rate."
+            )
+        parameters = [*body, *objective.head]
+        gradient = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        for parameter, part in zip(parameters, gradient, strict=True):
             parameter.grad = part * weight if parameter.grad is None else parameter.grad.add_(part, alpha=weight)
         on_body = gradient[: len(body)]
         losses.append(loss.detach())
         dots.append(inner(on_body, reference_grad) if reference_grad is not None else loss.new_zeros(()))
         norms.append(inner(on_body, on_body).sqrt())
-    length = inner(reference_grad, reference_grad).sqrt().item() if reference_grad is not None else 0.0
-    return GradientStats(*(torch.stack(column).detach() for column in (losses, dots, norms)), length)
+    norm = inner(reference_grad, reference_grad).sqrt().item() if reference_grad is not None else 0.0
+    return GradientStats(torch.stack(losses), torch.stack(dots).detach(), torch.stack(norms).detach(), norm)
 
 
-def inner(one: Gradient, other: Gradient) -> Tensor:
-    """The inner product of two gradients that lie in pieces."""
-    return torch.stack([(a * b).sum() for a, b in zip(one, other, strict=True)]).sum()
+def inner(a: Gradient, b: Gradient) -> Tensor:
+    """Return the inner product of two gradients, each a sequence of tensors."""
+    return torch.stack([(x * y).sum() for x, y in zip(a, b, strict=True)]).sum()
 
 
 class MetaWeights:
-    """The objectives' weights ``softmax(v)``, and how v learns.
+    """Objective weights ``softmax(v)`` and the update rule of v.
 
     Args:
-        count: N; all weigh the same in the beginning.
-        rate: of v.
-        rule: "cosine" is that of the authors' code: v follows the cosine between an objective's gradient and the
-            development gradient, whatever their lengths. "exact" is the slope of the development loss after one plain
-            gradient step: ``β w_j (⟨g_dev, g_j⟩ − Σ_i w_i ⟨g_dev, g_i⟩)``.
+        count: N; all weights are equal at the start.
+        rate: learning rate of v.
+        rule: "cosine", the rule of the authors' code: v follows the cosine similarity of each objective's gradient and
+            the development gradient, regardless of their norms. "exact": v follows the slope of the development loss
+            after one plain gradient step, ``β w_j (⟨g_dev, g_j⟩ − Σ_i w_i ⟨g_dev, g_i⟩)``.
         step_size: β, the size of that step.
+
+    Raises:
+        TrainingError: there is no such rule.
     """
 
     def __init__(self, count: int, rate: float = 1e-2, rule: str = "cosine", step_size: float = 1.0) -> None:
@@ -122,50 +127,55 @@ class MetaWeights:
 
     @property
     def weights(self) -> Tensor:
-        """They sum to one, ``[N]``."""
+        """The weights ``[N]``, which sum to 1."""
         return self.logits.softmax(0)
 
-    def direction(self, seen: GradientStats) -> Tensor:
-        """Where v should go to lower the development loss, ``[N]``."""
+    def direction(self, stats: GradientStats) -> Tensor:
+        """Return the direction in which v lowers the development loss, ``[N]``."""
         if self.rule == "cosine":
-            return seen.cosines
-        weights = self.weights.to(seen.dots)
-        return self.step_size * weights * (seen.dots - weights @ seen.dots)
+            return stats.cosines
+        weights = self.weights.to(stats.dots)
+        return self.step_size * weights * (stats.dots - weights @ stats.dots)
 
-    def step(self, seen: GradientStats) -> None:
-        """One step of v. Only differences of v count, and none grows beyond what leaves a weight its least share."""
-        moved = self.logits + self.rate * self.direction(seen).to(self.logits)
-        self.logits = (moved - moved.max()).clamp(min=math.log(LEAST))
+    def step(self, stats: GradientStats) -> None:
+        """Update v, shift its maximum to 0 (the softmax is unchanged), and clamp it at ``log(MIN_WEIGHT)``."""
+        updated = self.logits + self.rate * self.direction(stats).to(self.logits)
+        self.logits = (updated - updated.max()).clamp(min=math.log(MIN_WEIGHT))
 
 
 def development_gradient(
-    body: Parameters, states_of: Callable[[Batch], Tensor], fit: Batch, ask: Batch, labels: int, decay: float = 1e-2
+    body: Parameters,
+    states_of: Callable[[Batch], Tensor],
+    fit_batch: Batch,
+    eval_batch: Batch,
+    count: int,
+    decay: float = 1e-2,
 ) -> Gradient:
-    """Where the end task's development texts would like the body to go: ``-g_dev`` would be a step of it.
+    """Return the gradient of the end task's development loss on the body.
 
-    A fresh head is fitted on some texts, on states that are computed once and without a graph; other texts then ask
-    through it. The head that is being trained would not do: it knows the training texts by heart.
+    A fresh linear head is fitted on some development texts, on states computed without a graph; the loss is that of
+    other development texts under this head. The head in training would not do: it has memorised the training texts.
 
     Args:
-        states_of: the body's states ``[B, T, D]`` of a batch.
-        fit, ask: batches with ``mask [B, T]`` and ``labels [B]``.
-        labels: K.
-        decay: of the head's weights, as in ``fit_linear_head``.
+        states_of: returns the body's states ``[B, T, D]`` of a batch.
+        fit_batch, eval_batch: with ``mask [B, T]`` and ``labels [B]``.
+        count: K.
+        decay: as for ``fit_linear_head``.
     """
     with torch.no_grad():
-        features = mean_state(states_of(fit), fit["mask"])
-    head = fit_linear_head(features, fit["labels"], labels, decay)
-    scores = head(mean_state(states_of(ask), ask["mask"]))
-    return torch.autograd.grad(F.cross_entropy(scores, ask["labels"]), list(body), materialize_grads=True)
+        features = mean_state(states_of(fit_batch), fit_batch["mask"])
+    head = fit_linear_head(features, fit_batch["labels"], count, decay)
+    scores = head(mean_state(states_of(eval_batch), eval_batch["mask"]))
+    return torch.autograd.grad(F.cross_entropy(scores, eval_batch["labels"]), list(body), materialize_grads=True)
 
 
 def fit_linear_head(features: Tensor, labels: Tensor, count: int, decay: float = 1e-2) -> nn.Linear:
-    """The linear head with the least cross-entropy on features ``[B, D]``, plus ``decay / 2`` times its squares.
+    """Return the linear head that minimises cross-entropy on features ``[B, D]`` plus ``decay / 2`` times its squares.
 
-    Its bias is held short too: of a label that these few texts lack, a free one would be sure that it is nowhere. A
-    convex problem in a few numbers: L-BFGS is at its end after some dozen steps, and always at the same one.
+    The bias is penalised as well: without it, a label that is absent from these few texts would get probability 0. The
+    problem is convex with few parameters; L-BFGS reaches its minimum in some dozen steps.
     """
-    # without an initialisation that would draw random numbers: whoever is asked must not change the others' dropout
+    # skip_init draws no random numbers, so that META does not change the dropout masks of the training step
     head = nn.utils.skip_init(nn.Linear, features.shape[1], count).to(features)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)

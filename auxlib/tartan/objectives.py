@@ -1,4 +1,7 @@
-"""What may be asked of a body that is shared? Every objective has texts of its own, a head of its own, and one loss."""
+"""Training objectives of a shared body: each has its own texts, its own head and one loss.
+
+Axes: ``B`` texts, ``T`` tokens, ``D`` the body's width, ``K`` labels, ``V`` tokens of the vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auxlib.classification.encoders import mean_state
-from auxlib.collator import IGNORE_INDEX, padded
+from auxlib.classification.encoders import mean_state, pad_tokens
+from auxlib.collator import IGNORE_INDEX
 from auxlib.errors import TrainingError
 from auxlib.tartan.meta_weights import Batch
 
@@ -21,50 +23,49 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def texts_batch(texts: Texts) -> dict[str, Tensor]:
-    """Token ids of texts side by side: ``input_ids [B, T]``, and ``mask [B, T]``, True where a row has a token."""
-    lengths = torch.tensor([len(text) for text in texts])
-    input_ids = padded([np.asarray(text) for text in texts], np.int64)
-    return {"input_ids": input_ids, "mask": torch.arange(input_ids.shape[1]) < lengths.unsqueeze(1)}
+    """Collate token ids: ``input_ids [B, T]``, and ``mask [B, T]``, False on padding."""
+    input_ids, mask = pad_tokens(texts)
+    return {"input_ids": input_ids, "mask": mask}
 
 
 def rows_batch(rows: Rows) -> dict[str, Tensor]:
-    """The same for rows with ``token_ids`` and ``label``: ``labels [B]`` beside the texts."""
+    """Collate rows with ``token_ids`` and ``label``: as `texts_batch`, and ``labels [B]``."""
     return texts_batch([row["token_ids"] for row in rows]) | {"labels": torch.tensor([row["label"] for row in rows])}
 
 
 class Objective(nn.Module, ABC):
-    """One who asks something of the body.
+    """A training objective of the shared body.
 
     Args:
-        name: in messages and tables.
-        asked: what there is to learn from; a batch is drawn from it with replacement.
+        name: for messages and tables.
+        examples: the training data; batches are drawn from it with replacement.
 
     Raises:
-        TrainingError: there is nothing to learn from.
+        TrainingError: there are no examples.
     """
 
-    def __init__(self, name: str, asked: Sequence[Any]) -> None:
+    def __init__(self, name: str, examples: Sequence[Any]) -> None:
         super().__init__()
-        if not len(asked):
+        if not len(examples):
             raise TrainingError(f"objective {name!r} has no text to learn from; give it some, or leave it out.")
-        self.name, self.asked = name, asked
+        self.name, self.examples = name, examples
 
     def draw(self, size: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """A batch of its texts."""
-        drawn = torch.randint(len(self.asked), (size,), generator=generator).tolist()
-        return self.batch([self.asked[i] for i in drawn], generator)
+        """Draw a batch of examples."""
+        rows = torch.randint(len(self.examples), (size,), generator=generator).tolist()
+        return self.batch([self.examples[i] for i in rows], generator)
 
     @abstractmethod
-    def batch(self, asked: Sequence[Any], generator: torch.Generator) -> dict[str, Tensor]:
-        """``input_ids`` and ``mask`` ``[B, T]``, and what is asked about them."""
+    def batch(self, examples: Sequence[Any], generator: torch.Generator) -> dict[str, Tensor]:
+        """Collate examples: ``input_ids`` and ``mask`` ``[B, T]``, and the targets of the loss."""
 
     @abstractmethod
     def loss(self, states: Tensor, batch: Batch) -> Tensor:
-        """From the body's states ``[B, T, D]`` of this batch."""
+        """Return the loss of a batch from the body's states ``[B, T, D]``."""
 
 
 class Classification(Objective):
-    """Which label has a text? The end task, or another that has labels.
+    """Text classification from the mean state: the end task, or an auxiliary objective with labels.
 
     Args:
         rows: with ``token_ids`` and ``label``.
@@ -76,118 +77,116 @@ class Classification(Objective):
         super().__init__(name, rows)
         self.head = nn.Linear(width, count)
 
-    def batch(self, asked: Rows, generator: torch.Generator) -> dict[str, Tensor]:
-        """Rows as they are."""
-        return rows_batch(asked)
+    def batch(self, examples: Rows, generator: torch.Generator) -> dict[str, Tensor]:
+        """Collate rows."""
+        return rows_batch(examples)
 
     def scores(self, states: Tensor, mask: Tensor) -> Tensor:
-        """``[B, K]`` from the mean of a text's states."""
+        """Return class logits ``[B, K]``."""
         return self.head(mean_state(states, mask))
 
     def loss(self, states: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy of the right labels."""
+        """Return the cross-entropy of the labels."""
         return F.cross_entropy(self.scores(states, batch["mask"]), batch["labels"])
 
 
 class CollapseObjective(Objective):
-    """One who does harm: all texts are to look alike. What tells them apart is what it takes away.
+    """Harmful control objective: collapses the mean states of all texts, and with them what separates the labels.
 
     Args:
         texts: token ids of each.
-        strength: of what the body is told.
+        strength: factor of the loss.
     """
 
     def __init__(self, name: str, texts: Texts, strength: float = 1.0) -> None:
         super().__init__(name, texts)
         self.strength = strength
 
-    def batch(self, asked: Texts, generator: torch.Generator) -> dict[str, Tensor]:
-        """Texts as they are."""
-        return texts_batch(asked)
+    def batch(self, examples: Texts, generator: torch.Generator) -> dict[str, Tensor]:
+        """Collate texts."""
+        return texts_batch(examples)
 
     def loss(self, states: Tensor, batch: Batch) -> Tensor:
-        """The mean squared distance of a text's mean state from that of them all."""
+        """Return the mean squared distance of the texts' mean states from their centre."""
         means = mean_state(states, batch["mask"])
         return self.strength * (means - means.mean(0)).square().sum(-1).mean()
 
 
 class MaskedLM(Objective):
-    """Which words have been hidden? Masked language modelling (Devlin et al. 2019) with a head tied to the embeddings.
+    """Masked language modelling (Devlin et al. 2019) with a head tied to the embeddings.
 
     Args:
         texts: token ids of each.
-        embedding: the body's own word embeddings ``[V, D]``; they score the words, and learn from that too.
-        mask_id: what stands in a hidden word's place: in 8 of 10, a random word in 1, the word itself in 1.
-        hideable: which tokens may be hidden, ``[V]``.
-        share: of those, so many are hidden.
+        embedding: the body's word embeddings ``[V, D]``; they score the tokens and are trained by this loss as well.
+        mask_id: replaces 8 of 10 selected tokens; 1 is replaced by a random token, 1 stays as it is.
+        maskable: which tokens can be selected, ``[V]``.
+        rate: fraction of these tokens that is selected.
     """
 
     def __init__(
-        self, name: str, texts: Texts, embedding: nn.Embedding, mask_id: int, hideable: Tensor, share: float = 0.15
+        self, name: str, texts: Texts, embedding: nn.Embedding, mask_id: int, maskable: Tensor, rate: float = 0.15
     ) -> None:
         super().__init__(name, texts)
-        self.mask_id, self.hideable, self.share = mask_id, hideable, share
-        self.tied = (embedding,)  # in a tuple: it is a part of the body, and no second one of the head
+        self.mask_id, self.maskable, self.rate = mask_id, maskable, rate
+        self.tied = (embedding,)  # in a tuple, so that it is registered as a parameter of the body only
         width = embedding.embedding_dim
         self.transform = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
         self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings))
 
-    def batch(self, asked: Texts, generator: torch.Generator) -> dict[str, Tensor]:
-        """``targets [B, T]``: the word where one is hidden, `IGNORE_INDEX` elsewhere."""
-        batch = hidden_batch(asked, self.mask_id, self.hideable, self.share, generator)
-        words, targets = batch["input_ids"], batch["targets"]
-        kind = torch.rand(words.shape, generator=generator)
-        known = self.hideable.nonzero().squeeze(1)
-        other = known[torch.randint(len(known), words.shape, generator=generator)]
-        shown = torch.where(kind < 0.8, words, torch.where(kind < 0.9, other, targets))
-        return batch | {"input_ids": torch.where(targets == IGNORE_INDEX, words, shown)}
+    def batch(self, examples: Texts, generator: torch.Generator) -> dict[str, Tensor]:
+        """Collate and mask texts; ``targets [B, T]`` are the selected tokens, `IGNORE_INDEX` elsewhere."""
+        batch = mask_tokens(examples, self.mask_id, self.maskable, self.rate, generator)
+        masked, targets = batch["input_ids"], batch["targets"]
+        kind = torch.rand(masked.shape, generator=generator)
+        candidates = self.maskable.nonzero().squeeze(1)
+        random = candidates[torch.randint(len(candidates), masked.shape, generator=generator)]
+        replaced = torch.where(kind < 0.8, masked, torch.where(kind < 0.9, random, targets))
+        return batch | {"input_ids": torch.where(targets == IGNORE_INDEX, masked, replaced)}
 
     def loss(self, states: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy of the hidden words; no other word is scored."""
-        hidden = batch["targets"] != IGNORE_INDEX
-        scores = F.linear(self.transform(states[hidden]), self.tied[0].weight, self.bias)
-        return F.cross_entropy(scores, batch["targets"][hidden])
+        """Return the cross-entropy of the selected tokens; no other position is scored."""
+        selected = batch["targets"] != IGNORE_INDEX
+        scores = F.linear(self.transform(states[selected]), self.tied[0].weight, self.bias)
+        return F.cross_entropy(scores, batch["targets"][selected])
 
 
 class BagOfWordsMLM(Objective):
-    """Which words belong into this text? As above, but told from the mean of its states, wherever they stood.
+    """Masked language modelling from the mean state: predict the masked tokens, regardless of their positions.
 
-    What a whole text is about is asked directly, as by a label; so it is learned in fewer steps than word by word.
+    It trains the mean state directly, as classification does, and so needs fewer steps than `MaskedLM`.
 
     Args:
-        texts, mask_id, hideable, share: as for `MaskedLM`.
+        texts, mask_id, maskable, rate: as for `MaskedLM`; all selected tokens are replaced by ``mask_id``.
         width: D.
     """
 
-    def __init__(self, name: str, texts: Texts, width: int, mask_id: int, hideable: Tensor, share: float = 0.5) -> None:
+    def __init__(self, name: str, texts: Texts, width: int, mask_id: int, maskable: Tensor, rate: float = 0.5) -> None:
         super().__init__(name, texts)
-        self.mask_id, self.hideable, self.share = mask_id, hideable, share
-        self.head = nn.Linear(width, len(hideable))
+        self.mask_id, self.maskable, self.rate = mask_id, maskable, rate
+        self.head = nn.Linear(width, len(maskable))
 
-    def batch(self, asked: Texts, generator: torch.Generator) -> dict[str, Tensor]:
-        """``targets [B, T]``: the word where one is missing, `IGNORE_INDEX` elsewhere."""
-        return hidden_batch(asked, self.mask_id, self.hideable, self.share, generator)
+    def batch(self, examples: Texts, generator: torch.Generator) -> dict[str, Tensor]:
+        """Collate and mask texts; ``targets [B, T]`` are the masked tokens, `IGNORE_INDEX` elsewhere."""
+        return mask_tokens(examples, self.mask_id, self.maskable, self.rate, generator)
 
     def loss(self, states: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy of the missing words, each told from its whole text."""
-        told = self.head(mean_state(states, batch["mask"])).log_softmax(-1)
+        """Return the cross-entropy of the masked tokens, each predicted from its text's mean state."""
+        log_probs = self.head(mean_state(states, batch["mask"])).log_softmax(-1)
         row, column = (batch["targets"] != IGNORE_INDEX).nonzero(as_tuple=True)
-        return F.nll_loss(told[row], batch["targets"][row, column])
+        return F.nll_loss(log_probs[row], batch["targets"][row, column])
 
 
-def hidden_batch(
-    texts: Texts, mask_id: int, hideable: Tensor, share: float, generator: torch.Generator
+def mask_tokens(
+    texts: Texts, mask_id: int, maskable: Tensor, rate: float, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Texts with some words replaced by ``mask_id``; ``targets [B, T]`` holds them, `IGNORE_INDEX` elsewhere.
+    """Collate texts and replace some tokens by ``mask_id``; ``targets [B, T]`` keeps them, `IGNORE_INDEX` elsewhere.
 
-    Each word that may be hidden is with probability ``share``; if chance spares a whole batch, all are.
+    Each maskable token is selected with probability ``rate``; if none is selected in the whole batch, all are.
     """
     batch = texts_batch(texts)
-    words = batch["input_ids"]
-    can = hideable[words] & batch["mask"]
-    hidden = can & (torch.rand(words.shape, generator=generator) < share)
-    hidden = hidden if hidden.any() else can
-    return batch | {
-        "input_ids": words.masked_fill(hidden, mask_id),
-        "targets": words.masked_fill(~hidden, IGNORE_INDEX),
-    }
+    tokens = batch["input_ids"]
+    candidates = maskable[tokens] & batch["mask"]
+    selected = candidates & (torch.rand(tokens.shape, generator=generator) < rate)
+    selected = selected if selected.any() else candidates
+    targets = tokens.masked_fill(~selected, IGNORE_INDEX)
+    return batch | {"input_ids": tokens.masked_fill(selected, mask_id), "targets": targets}

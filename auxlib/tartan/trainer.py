@@ -1,7 +1,7 @@
-"""How do objectives learn together? Every step asks each of them once, and follows a weighted sum of their gradients.
+"""Multi-task training of a shared body, with equal or meta-learned objective weights.
 
-`transformers.Trainer` runs the loop; only its step is ours. Which batches a step gets hangs on the seed and the step's
-number alone.
+`transformers.Trainer` runs the loop; the training step computes every objective's gradient once and leaves their
+weighted sum to the optimiser. The batches of a step depend on the seed and the step's number only.
 """
 
 from __future__ import annotations
@@ -10,44 +10,46 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from auxlib.classification.trainer import classification_metrics
+from auxlib.classification.trainer import classification_metrics, training_arguments
 from auxlib.errors import TrainingError
 from auxlib.frozen import best_device, best_dtype
 from auxlib.tartan.meta_weights import (
     Batch,
+    Gradient,
+    GradientStats,
     MetaWeights,
     ObjectiveLoss,
     accumulate_weighted_grads,
     development_gradient,
 )
-from auxlib.tartan.objectives import Objective, Rows, rows_batch
+from auxlib.tartan.objectives import Classification, Objective, Rows, rows_batch
 
-DECAY = 1.0  # of the fresh head: fitted on few texts, it is to be hardly more than the labels' mean states
-ASKING = 4 / 3  # passes through the body for a development gradient: one, and a forward pass alone, which is a third
+HEAD_DECAY = 1.0  # of the head fitted on few development texts: it is then close to the labels' mean states
+META_PASSES = 4 / 3  # through the body for a development gradient: one, and a forward pass, which costs a third
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How long and how fast.
+    """Budget and hyperparameters.
 
     Attributes:
-        passes: batches that go through the body forward and backward, whoever asked for them: the budget.
-        batch_size: texts of an objective in one step.
-        rate: of the body; heads learn `faster` times as fast.
-        every: steps between two looks at the development texts.
-        seed: of all that is drawn: batches, and what dropout leaves out.
-        smooth: how much of the development gradient is that of the steps before; 0 in the authors' code.
-        halved: the body computes in bfloat16 where that is fast; a small one gains nothing by it.
+        passes: the budget: batches that go forward and backward through the body, for any objective.
+        batch_size: texts of each objective in a step.
+        learning_rate: of the body.
+        head_lr_multiplier: learning rate of the heads, relative to the body's.
+        eval_steps: steps between evaluations on the development texts.
+        seed: of the batches and of dropout.
+        ema: weight of the past in the moving average of the development gradient; 0 in the authors' code.
+        bf16: compute the body in bfloat16 where the hardware is fast at it; a small body gains nothing.
     """
 
     passes: int
@@ -60,19 +62,19 @@ class TrainingConfig:
     bf16: bool = False
 
     def steps(self, objectives: int, meta: bool) -> int:
-        """How often all can be asked: with META each step also asks the development texts."""
-        return int(self.passes / (objectives + meta * ASKING))
+        """Return the number of steps within the budget; with META each also computes a development gradient."""
+        return int(self.passes / (objectives + meta * META_PASSES))
 
 
 @dataclass(frozen=True)
 class History:
-    """What a training left beside the trained weights.
+    """Metrics of a training run of S steps.
 
     Attributes:
-        dev: macro-F1 on the development rows at each look; the weights are those of the best one.
-        losses, weights, cosines: of each objective in each step, ``[S, N]``; cosines only where weights learn.
-        seconds: of the whole training.
-        step_seconds: of the middling step, before the optimiser's.
+        dev: macro-F1 on the development rows at each evaluation; the model keeps the weights of the best.
+        losses, weights, cosines: of each objective in each step, ``[S, N]``; cosines are 0 without META.
+        seconds: of the whole run.
+        step_seconds: median of a training step, without the optimiser's.
     """
 
     dev: list[float]
@@ -84,24 +86,28 @@ class History:
 
 
 class MultiTaskModel(nn.Module):
-    """A body and a head for each objective, the end task's first.
+    """A shared body and a head for each objective, the end task's first.
 
     Args:
-        body: from ``input_ids`` and ``attention_mask`` to ``last_hidden_state [B, T, D]``.
+        body: maps ``input_ids`` and ``attention_mask`` to ``last_hidden_state [B, T, D]``.
     """
 
     def __init__(self, body: nn.Module, objectives: Sequence[Objective]) -> None:
         super().__init__()
-        self.body, self.objectives = body, nn.ModuleList(objectives)
+        self.body, self.objectives = body, cast(Sequence[Objective], nn.ModuleList(objectives))
+
+    @property
+    def end_task(self) -> Classification:
+        """The first objective."""
+        return cast(Classification, self.objectives[0])
 
     def states(self, batch: Batch) -> Tensor:
-        """``[B, T, D]``; padding is not attended."""
+        """Return the body's states ``[B, T, D]``; padding is not attended to."""
         return self.body(input_ids=batch["input_ids"], attention_mask=batch["mask"]).last_hidden_state.float()
 
     def forward(self, labels: Tensor | None = None, **batch: Tensor) -> Any:
-        """Scores of the end task ``[B, K]``; with labels what a trainer wants. No other head computes anything."""
-        end = self.objectives[0]
-        scores = end.scores(self.states(batch), batch["mask"])
+        """Return the end task's class logits ``[B, K]``, or with labels the dictionary that `Trainer` expects."""
+        scores = self.end_task.scores(self.states(batch), batch["mask"])
         return scores if labels is None else {"loss": nn.functional.cross_entropy(scores, labels), "logits": scores}
 
 
@@ -112,15 +118,15 @@ def train_multitask(
     meta: MetaWeights | None = None,
     progress: bool = True,
 ) -> History:
-    """Train in place, and keep the weights that are best on development rows where there are any.
+    """Train in place; with development rows, keep the weights that are best on them.
 
     Args:
-        dev: the end task's; it chooses the weights, and with ``meta`` it also asks.
-        meta: learns the objectives' weights; None weighs all the same (MT-TARTAN).
+        dev: development rows of the end task, for the choice of weights and for ``meta``.
+        meta: learns the objectives' weights (META-TARTAN); None gives all the same weight (MT-TARTAN).
 
     Raises:
-        TrainingError: ``meta`` without development rows; or an objective's loss is no finite number. The body and all
-            heads are then as the step before has left them.
+        TrainingError: ``meta`` without two development rows of one label, or with a wrong number of weights; or the
+            loss of an objective is not finite. Body and heads are then as the last complete step has left them.
     """
     if meta is not None and max(Counter(row["label"] for row in dev).values(), default=0) < 2:
         raise TrainingError(
@@ -131,139 +137,138 @@ def train_multitask(
         raise TrainingError(f"{len(meta.weights)} weights for {len(model.objectives)} objectives.")
     start = perf_counter()
     with TemporaryDirectory() as folder:
-        trainer = _Together(
-            model, config, dev, meta, _arguments(Path(folder), model, config, bool(dev), meta, progress)
+        arguments = training_arguments(
+            folder,
+            "eval_macro_f1" if dev else None,
+            config.seed,
+            progress,
+            max_steps=config.steps(len(model.objectives), meta is not None),
+            warmup_steps=0.06,
+            eval_strategy="steps" if dev else "no",
+            eval_steps=config.eval_steps,
+            logging_strategy="no",
+            bf16=config.bf16 and best_dtype(best_device()) == torch.bfloat16,
         )
+        trainer = _MultiTaskTrainer(model, config, dev, meta, arguments)
         trainer.train()
-    return trainer.taught(perf_counter() - start)
+    return trainer.history(perf_counter() - start)
 
 
 def label_matched_batches(rows: Rows, size: int, generator: torch.Generator) -> tuple[Rows, Rows]:
-    """Two batches of at most ``size`` rows that hold the same labels, each as often: nobody asks for a label unheard.
+    """Return two disjoint batches of at most ``size`` rows with the same labels, each equally often.
 
-    A row without a partner of its label is left out.
+    So every label of the second batch is known to a head fitted on the first. Rows without a partner are left out.
     """
-    single: dict[int, Any] = {}
+    unpaired: dict[int, Any] = {}
     pairs = []
     for row in (rows[i] for i in torch.randperm(len(rows), generator=generator).tolist()):
-        if (other := single.pop(row["label"], None)) is not None:
-            pairs.append((other, row))
+        if (partner := unpaired.pop(row["label"], None)) is not None:
+            pairs.append((partner, row))
         else:
-            single[row["label"]] = row
-    fit, ask = zip(*pairs[:size], strict=True)
-    return fit, ask
+            unpaired[row["label"]] = row
+    fit_rows, eval_rows = zip(*pairs[:size], strict=True)
+    return fit_rows, eval_rows
 
 
-class _Steps(torch.utils.data.Dataset):
-    """The batches of every step, by its number."""
+class _StepBatches(torch.utils.data.Dataset):
+    """The batches of each step: one for each objective, and with META two of development rows."""
 
-    def __init__(self, shared: MultiTaskModel, plan: TrainingConfig, dev: Rows, meta: bool) -> None:
-        self.shared, self.plan, self.dev, self.meta = shared, plan, dev, meta
+    def __init__(self, model: MultiTaskModel, config: TrainingConfig, dev: Rows, meta: bool) -> None:
+        self.objectives, self.config, self.dev, self.meta = model.objectives, config, dev, meta
 
     def __len__(self) -> int:
-        return self.plan.steps(len(self.shared.objectives), self.meta)
+        return self.config.steps(len(self.objectives), self.meta)
 
     def __getitem__(self, step: int) -> dict[str, dict[str, Tensor]]:
-        draw = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + step)
-        size = self.plan.batch_size
-        found = {str(i): one.draw(size, draw) for i, one in enumerate(self.shared.objectives)}
+        rng = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
+        size = self.config.batch_size
+        batches = {str(i): objective.draw(size, rng) for i, objective in enumerate(self.objectives)}
         if self.meta:
-            found |= dict(
-                zip(("fit", "ask"), map(rows_batch, label_matched_batches(self.dev, size, draw)), strict=True)
-            )
-        return found
+            fit_rows, eval_rows = label_matched_batches(self.dev, size, rng)
+            batches |= {"fit": rows_batch(fit_rows), "eval": rows_batch(eval_rows)}
+        return batches
 
 
-class _Together(Trainer):
-    """Trainer whose step adds one objective's gradient after another."""
+class _MultiTaskTrainer(Trainer):
+    """Trainer whose step accumulates the objectives' weighted gradients."""
 
     def __init__(
         self,
-        shared: MultiTaskModel,
-        plan: TrainingConfig,
+        multitask: MultiTaskModel,
+        config: TrainingConfig,
         dev: Rows,
         meta: MetaWeights | None,
         arguments: TrainingArguments,
     ) -> None:
-        self.shared, self.plan, self.meta, self.toward = shared, plan, meta, None
-        self.seen, self.weights, self.took = [], [], []
-        self.body = [weight for weight in shared.body.parameters() if weight.requires_grad]
-        heads = [weight for one in shared.objectives for weight in one.parameters()]
+        self.multitask, self.config, self.meta = multitask, config, meta
+        self.reference_grad: Gradient | None = None
+        self.stats: list[GradientStats] = []
+        self.weights: list[Tensor] = []
+        self.step_seconds: list[float] = []
+        self.body = [weight for weight in multitask.body.parameters() if weight.requires_grad]
+        heads = [weight for objective in multitask.objectives for weight in objective.parameters()]
         groups = [
-            {"params": self.body, "lr": plan.learning_rate},
-            {"params": heads, "lr": plan.head_lr_multiplier * plan.learning_rate},
+            {"params": self.body, "lr": config.learning_rate},
+            {"params": heads, "lr": config.head_lr_multiplier * config.learning_rate},
         ]
-        optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01)
         super().__init__(
-            shared, arguments, data_collator=rows_batch, train_dataset=_Steps(shared, plan, dev, meta is not None),
-            eval_dataset=dev or None, optimizers=(optimiser, None),
-            compute_metrics=lambda out: classification_metrics(torch.tensor(out.predictions), out.label_ids.tolist()),
-        )  # fmt: skip
+            multitask,
+            arguments,
+            data_collator=rows_batch,
+            train_dataset=_StepBatches(multitask, config, dev, meta is not None),
+            eval_dataset=cast(Any, dev or None),
+            optimizers=(torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01), None),
+            compute_metrics=_metrics,
+        )
         self.remove_callback(PrinterCallback)
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
-        """Steps in their order, each of them a batch already."""
-        return torch.utils.data.DataLoader(self.train_dataset, batch_size=None)
+        """Return the steps in their order; each item is a batch already."""
+        return torch.utils.data.DataLoader(cast(_StepBatches, self.train_dataset), batch_size=None)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """Leave the weighted sum of gradients where the optimiser finds it."""
+        """Leave the weighted sum of gradients in ``.grad`` and return the weighted loss."""
         start, inputs = perf_counter(), self._prepare_inputs(inputs)
-        toward = self._toward(inputs)
+        self._update_reference(inputs)
         model.train()
-        count = len(self.shared.objectives)
+        count = len(self.multitask.objectives)
         weights = torch.full((count,), 1 / count) if self.meta is None else self.meta.weights
-        asked = [ObjectiveLoss(one.name, partial(self._loss, one, inputs[str(i)]), list(one.parameters()))
-                 for i, one in enumerate(self.shared.objectives)]  # fmt: skip
-        seen = accumulate_weighted_grads(self.body, asked, weights, toward)
+        losses = [
+            ObjectiveLoss(objective.name, partial(self._loss, objective, inputs[str(i)]), list(objective.parameters()))
+            for i, objective in enumerate(self.multitask.objectives)
+        ]
+        stats = accumulate_weighted_grads(self.body, losses, weights, self.reference_grad)
         if self.meta is not None:
-            self.meta.step(seen)
-        self.seen.append(seen)
+            self.meta.step(stats)
+        self.stats.append(stats)
         self.weights.append(weights)
-        self.took.append(perf_counter() - start)
-        return (weights.to(seen.losses) * seen.losses).sum()
+        self.step_seconds.append(perf_counter() - start)
+        return (weights.to(stats.losses) * stats.losses).sum()
 
-    def _loss(self, one: Objective, batch: Batch) -> Tensor:
-        return one.loss(self._states(batch), batch)
+    def _loss(self, objective: Objective, batch: Batch) -> Tensor:
+        return objective.loss(self._states(batch), batch)
 
     def _states(self, batch: Batch) -> Tensor:
         with self.accelerator.autocast():
-            return self.shared.states(batch)
+            return self.multitask.states(batch)
 
-    def _toward(self, inputs: dict[str, Any]) -> Any:
+    def _update_reference(self, inputs: dict[str, Any]) -> None:
+        """With META, move the reference gradient towards this step's development gradient."""
         if self.meta is None:
-            return None
-        self.shared.eval()
-        labels = self.shared.objectives[0].head.out_features
-        fresh = development_gradient(self.body, self._states, inputs["fit"], inputs["ask"], labels, DECAY)
-        # a few texts say little, and say it anew with each step; the body moves slowly, so what they said adds up
-        keep = self.plan.ema if self.toward else 0.0
-        self.toward = [part.lerp(old, keep) for part, old in zip(fresh, self.toward or fresh, strict=True)]
-        return self.toward
+            return
+        self.multitask.eval()
+        count = self.multitask.end_task.head.out_features
+        fresh = development_gradient(self.body, self._states, inputs["fit"], inputs["eval"], count, HEAD_DECAY)
+        # the gradient of a few texts is noisy; the body changes slowly, so an average over steps reduces the noise
+        past = self.reference_grad or fresh
+        self.reference_grad = [new.lerp(old, self.config.ema) for new, old in zip(fresh, past, strict=True)]
 
-    def taught(self, seconds: float) -> History:
-        """What has been seen on the way."""
+    def history(self, seconds: float) -> History:
+        """Return the metrics of the run."""
         dev = [entry["eval_macro_f1"] for entry in self.state.log_history if "eval_macro_f1" in entry]
-        losses, cosines = (torch.stack([getattr(seen, what) for seen in self.seen]) for what in ("losses", "cosines"))
-        return History(dev, losses.cpu(), torch.stack(self.weights), cosines.cpu(), seconds, median(self.took))
+        losses, cosines = (torch.stack([getattr(s, name) for s in self.stats]).cpu() for name in ("losses", "cosines"))
+        return History(dev, losses, torch.stack(self.weights), cosines, seconds, median(self.step_seconds))
 
 
-def _arguments(
-    folder: Path,
-    shared: MultiTaskModel,
-    plan: TrainingConfig,
-    judged_on_the_way: bool,
-    meta: MetaWeights | None,
-    progress: bool,
-) -> TrainingArguments:
-    choose = {
-        "eval_strategy": "steps", "eval_steps": plan.eval_steps, "save_strategy": "best", "save_only_model": True,
-        "load_best_model_at_end": True, "metric_for_best_model": "eval_macro_f1", "greater_is_better": True,
-    }  # fmt: skip
-    return TrainingArguments(
-        output_dir=str(folder), max_steps=plan.steps(len(shared.objectives), meta is not None),
-        per_device_eval_batch_size=128, lr_scheduler_type="cosine", warmup_steps=0.06, max_grad_norm=1.0,
-        logging_strategy="no", remove_unused_columns=False, label_names=["labels"], report_to="none",
-        disable_tqdm=not progress, seed=plan.seed, use_cpu=not torch.cuda.is_available(),
-        bf16=plan.bf16 and best_dtype(best_device()) == torch.bfloat16,
-        **(choose if judged_on_the_way else {"save_strategy": "no"}),
-    )  # fmt: skip
+def _metrics(output: Any) -> dict[str, float]:
+    return classification_metrics(torch.tensor(output.predictions), output.label_ids.tolist())

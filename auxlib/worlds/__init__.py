@@ -1,6 +1,6 @@
-"""What is the truth? Worlds in which every probability that the course speaks of can be computed.
+"""Worlds with known probabilities.
 
-``letters`` enumerates every text of a handful of letters; identities hold there to machine precision. ``storyland`` is
-a language of small stories with a grammar of our own: far too many sentences to list, and still nothing is estimated.
-``story_lm`` is a language model of Storyland: an expert whose errors can be measured.
+``letters`` enumerates all texts over a few letters: identities hold to machine precision. ``storyland`` is a language
+of small stories with a grammar: far too many sentences to list, but every probability is computed exactly. ``story_lm``
+is a language model trained on Storyland, an expert whose errors can be measured.
 """

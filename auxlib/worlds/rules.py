@@ -1,7 +1,7 @@
-"""How is a grammar written down? Readable rules in a TOML file, checked before anybody follows them.
+"""Parser of grammar files: rules in TOML, checked before they are compiled.
 
-The format is explained at the top of ``data/storyland/grammar.toml``. Whatever is wrong with a file is a `WorldError`
-that names the file and the rule.
+The format is explained at the top of ``data/storyland/grammar.toml``. Every fault of a file is a `WorldError` that
+names the file and the rule.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ TABLES = {
 
 
 class Rule(NamedTuple):
-    """One alternative of a state: with this probability say this phrase, then go there."""
+    """An alternative of a state: with probability ``prob`` emit ``phrase`` and go to the state ``target``."""
 
     prob: float
     phrase: Phrase
@@ -52,13 +52,16 @@ class Rule(NamedTuple):
 
 
 class Rules:
-    """What one file says.
+    """The parsed content of a grammar file.
 
     Attributes:
-        variables: what can be remembered, with the probability of each value.
+        variables: variables that a sentence remembers, with the probability of each value.
         classes: by name, phrases with their probabilities.
         content: the words that can become keywords.
-        states: the alternatives of each state, by its name as written.
+        states: the alternatives of each state, by its name as written in the file.
+
+    Raises:
+        WorldError: the file is not a valid grammar.
     """
 
     def __init__(self, path: Path) -> None:
@@ -69,15 +72,15 @@ class Rules:
             self._check_odds(list(values.values()), f"[remember] {name}")
         self.classes: dict[str, list[tuple[Phrase, float]]] = {}
         function, self.content = (self._read_classes(raw[table]) for table in ("function", "content"))
-        if both := function & self.content:
-            self._both(min(both))
+        if ambiguous := function & self.content:
+            self._fail_ambiguous(min(ambiguous))
         self.states = {name: [self._rule(line, name) for line in lines] for name, lines in raw["states"].items()}
         for name, rules in self.states.items():
             self._check_odds([rule.prob for rule in rules], f"[states] {name}")
         self._patterns = {name: self._pattern(name) for name in self.states}
 
     def phrases(self, symbol: str) -> list[tuple[Phrase, float]]:
-        """What a symbol with nothing left to fill in may say: a class any of its phrases, a word itself."""
+        """Return the phrases, with probabilities, of a symbol without open variables: those of a class, or a word."""
         if not symbol.startswith("<"):
             return [((symbol,), 1.0)]
         if symbol[1:-1] not in self.classes:
@@ -85,20 +88,20 @@ class Rules:
         return self.classes[symbol[1:-1]]
 
     def odds(self, variable: str, where: str) -> dict[str, float]:
-        """The values of a variable that ``where`` mentions, with their probabilities."""
+        """Return the values of a variable that occurs in ``where``, with their probabilities."""
         if variable not in self.variables:
             self.fail(f"{where!r} mentions {{{variable}}}, which [remember] does not list")
         return self.variables[variable]
 
     def find_state(self, name: str) -> tuple[str, dict[str, str]]:
-        """The state that is meant, as written in the file, and the values that its variables take."""
+        """Return the state that matches a name, as written in the file, and the values of its variables."""
         for state, pattern in self._patterns.items():
-            if found := pattern.fullmatch(name):
-                return state, dict(zip(SLOT.findall(state), found.groups(), strict=True))
+            if match := pattern.fullmatch(name):
+                return state, dict(zip(SLOT.findall(state), match.groups(), strict=True))
         self.fail(f"[states]: a rule leads to {name!r}, and there is no such state")
 
     def fail(self, what: str) -> NoReturn:
-        """Raise `WorldError` with the file's name in front."""
+        """Raise a `WorldError` that begins with the file's name."""
         raise WorldError(f"{self.path}: {what}.")
 
     def _read(self) -> dict[str, Any]:
@@ -106,18 +109,18 @@ class Rules:
             raw = tomllib.loads(self.path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise WorldError(f"{self.path}: not readable as a grammar: {error}.") from error
-        for table, (fits, wanted) in TABLES.items():
+        for table, (is_valid, expected) in TABLES.items():
             if not isinstance(raw.get(table), dict):
                 self.fail(f"the table [{table}] is missing")
             for name, value in raw[table].items():
-                if not fits(value):
-                    self.fail(f"[{table}] {name}: expected {wanted}, found {value!r}")
+                if not is_valid(value):
+                    self.fail(f"[{table}] {name}: expected {expected}, found {value!r}")
         if START not in raw["states"]:
             self.fail(f"[states] {START} is missing; every sentence begins there")
         return raw
 
     def _read_classes(self, table: dict[str, str]) -> set[str]:
-        """Note the classes of a table by name, ``"a she|he"`` being two, and return the words they are made of."""
+        """Add a table's classes (``"a she|he"`` names two of them) and return the words in their phrases."""
         words: set[str] = set()
         for key, text in table.items():
             items = [ITEM.fullmatch(item) for item in text.split(",")]
@@ -140,12 +143,12 @@ class Rules:
         for symbol in rule.phrase:
             slot = SLOT.fullmatch(symbol)
             words = self.odds(slot[1], state) if slot else [] if symbol.startswith("<") else [symbol]
-            if both := {self._word(word, f"[states] {state}") for word in words} & self.content:
-                self._both(min(both))
+            if ambiguous := {self._word(word, f"[states] {state}") for word in words} & self.content:
+                self._fail_ambiguous(min(ambiguous))
         return rule
 
     def _pattern(self, state: str) -> re.Pattern[str]:
-        """What a state's name matches: a variable stands for any of its values."""
+        """Return the pattern of a state's name, in which a variable matches any of its values."""
         pattern = ""
         for i, part in enumerate(SLOT.split(state)):  # text, variable, text, variable, … text
             pattern += f"({'|'.join(map(re.escape, self.odds(part, state)))})" if i % 2 else re.escape(part)
@@ -159,8 +162,8 @@ class Rules:
 
     def _word(self, word: str, where: str) -> str:
         if not word.isalpha() or word != word.lower():
-            self.fail(f"{where} says {word!r}; a word is made of small letters only")
+            self.fail(f"{where} contains {word!r}; words consist of lower-case letters only")
         return word
 
-    def _both(self, word: str) -> NoReturn:
+    def _fail_ambiguous(self, word: str) -> NoReturn:
         self.fail(f"{word!r} is a function word and stands under [content]; a word is one or the other")

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from auxlib.data.assets import data_dir
-from auxlib.worlds.story_lm import SHIPPED_LM, WELL_READ_LM, load_story_lm
+from auxlib.worlds.story_lm import SHIPPED_LM, SHIPPED_LM_600K, load_story_lm
 from experiments.claim.plan import SYSTEMS, Setting
 from experiments.claim.rule import best
 from experiments.claim.setup import TrialSize, load_world
@@ -33,7 +33,7 @@ def made_by() -> Provenance:
         VERSION,
         grammar=digest((data_dir() / "storyland" / "grammar.toml").read_bytes()),
         sentences=digest(sample.numpy().tobytes()),
-        **{name: load_story_lm(name).fingerprint for name in (WELL_READ_LM, SHIPPED_LM)},
+        **{name: load_story_lm(name).fingerprint for name in (SHIPPED_LM_600K, SHIPPED_LM)},
     )
 
 

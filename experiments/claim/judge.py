@@ -36,7 +36,7 @@ class StoryJudge:
     def __init__(self, world: Storyland) -> None:
         self.world = world
         self.bigram = world.bigram_log_probs().exp().nan_to_num()
-        self.unigram = world.word_shares()
+        self.unigram = world.unigram_probs()
 
     def slor(self, token_ids: Tensor) -> Tensor:
         """``(log P(s) − log P_u(s)) / |s|`` in nats per token, ``[B]`` (Kann et al. 2018), P_u the world's word shares.

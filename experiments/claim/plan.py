@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from auxlib.worlds.story_lm import SHIPPED_LM, WELL_READ_LM, new_story_lm
+from auxlib.worlds.story_lm import SHIPPED_LM, SHIPPED_LM_600K, new_story_lm
 from experiments.baselines.beside import (
     K2T,
     AuxiliaryTuned,
@@ -66,7 +66,7 @@ class Spec:
     drop: float = 0.0
     dial: tuple[float, ...] = ()
     seeds: int = 5
-    expert: str = WELL_READ_LM
+    expert: str = SHIPPED_LM_600K
 
     @property
     def learns(self) -> bool:

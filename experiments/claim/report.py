@@ -7,17 +7,18 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf, sqrt
 from pathlib import Path
-from statistics import stdev
+from statistics import median, stdev
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from auxlib.benchmarking import hardware_info, package_versions
 from auxlib.data.assets import data_dir
 from auxlib.flops import ComputeLedger, break_even
-from auxlib.metrics import hardware_info, median, min_kl_for_success, package_versions, wilson
+from auxlib.metrics import min_kl_for_success, wilson
 from auxlib.worlds.grammar import FULL_STOP
-from auxlib.worlds.story_lm import WELL_READ_LM, load_story_lm
+from auxlib.worlds.story_lm import SHIPPED_LM_600K, load_story_lm
 from experiments.baselines.beside import FrozenExpertSystem
 from experiments.baselines.reading import DecodingContext, write
 from experiments.claim.campaign import SEARCH_SEED, made_by
@@ -157,7 +158,7 @@ def _half_width(values: Sequence[float]) -> float:
 
 def control_frontier() -> Frontier:
     """How often the expert says each keyword by chance, and how often each is asked for: ``[C]`` and ``[C]``."""
-    world, expert = load_world(), FrozenExpertSystem(load_story_lm(WELL_READ_LM))
+    world, expert = load_world(), FrozenExpertSystem(load_story_lm(SHIPPED_LM_600K))
     nothing = torch.zeros(WRITTEN, dtype=torch.long)
     written, _ = write(expert, nothing, world.ids[FULL_STOP], torch.Generator().manual_seed(0))
     shares = world.keyword_probs
@@ -169,7 +170,7 @@ def control_frontier() -> Frontier:
 def _tasks(systems: Mapping[str, Mapping[str, Any]]) -> float | None:
     """After how many tasks pre-training has paid, by the cost to the bar; None where that is not known."""
     costs = [systems[name].get("flops_to_bar") for name in ("scratch", "auxiliary")]
-    receipt = json.loads((data_dir() / "checkpoints" / WELL_READ_LM / "receipt.json").read_text(encoding="utf-8"))
+    receipt = json.loads((data_dir() / "checkpoints" / SHIPPED_LM_600K / "receipt.json").read_text(encoding="utf-8"))
     tasks = inf if None in costs else break_even(receipt["training_flops"], *costs)
     return None if tasks == inf else round(tasks, 1)
 
@@ -177,7 +178,7 @@ def _tasks(systems: Mapping[str, Mapping[str, Any]]) -> float | None:
 def _middle(values: Iterable[float]) -> float | None:
     """The median; None where there is none, or where it is never reached."""
     kept = list(values)
-    middle = median(kept) if kept else inf
+    middle = float(median(kept)) if kept else inf  # a float in JSON, also where all values are whole
     return None if middle == inf else round(middle, 4)
 
 
@@ -220,7 +221,7 @@ def behaviour_probe() -> list[float]:
 
     For each: nats a token on development sentences after 20 steps, and millions of operations of a step.
     """
-    bench, found = TrialSetup(TrialSize(train=640, dev=64, test=0), SEARCH_SEED, WELL_READ_LM), []
+    bench, found = TrialSetup(TrialSize(train=640, dev=64, test=0), SEARCH_SEED, SHIPPED_LM_600K), []
     dev = DecodingContext.before(*bench.dev), bench.dev[0]
     for name in ("scratch", "auxiliary"):
         spec = SYSTEMS[name]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from auxlib.data.json_io import read_json
+from auxlib.data.storage import read_json
 
 RESULTS, CURVES = Path("data/results/full/claim.json"), Path("data/results/full/claim_curves.json")
 AGAIN = "python -m auxlib run --experiment claim"

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from auxlib.errors import WorldError
-from auxlib.worlds.automaton import BLANK, DIGITS, _settle
+from auxlib.worlds.automaton import BLANK, DIGITS, fixed_point
 from auxlib.worlds.storyland import Storyland
 
 MOST = 4  # requests at once: the table doubles with each
@@ -85,7 +85,7 @@ class JointConditions:
             def back(h: Tensor, at=at, behind=behind, share=share, from_here=from_here) -> Tensor:
                 return torch.sparse.mm(A, h).index_put_(at, share * (behind - h[from_here]), accumulate=True)
 
-            h = _settle(back, torch.zeros(S, B, dtype=torch.float64))
+            h = fixed_point(back, torch.zeros(S, B, dtype=torch.float64))
             table[subset] = h.masked_fill(h > 1 - 10**-DIGITS, 1.0)
         return table
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from auxlib.data.assets import data_dir
 from auxlib.metrics import nanmean
 from auxlib.worlds.rules import Rules
-from auxlib.worlds.story_lm import SHIPPED_LM, WELL_READ_LM
+from auxlib.worlds.story_lm import SHIPPED_LM, SHIPPED_LM_600K
 from experiments.baselines.beside import AuxiliaryTuned
 from experiments.baselines.reading import DecodingContext, System
 from experiments.baselines.story_auxiliary import StoryAuxiliary, StoryAuxiliaryConfig
@@ -200,7 +200,7 @@ TRIALS: dict[str, Callable[[StorySize], Record]] = {
 }
 
 
-def _bench(size: StorySize, expert: str = WELL_READ_LM) -> claim.TrialSetup:
+def _bench(size: StorySize, expert: str = SHIPPED_LM_600K) -> claim.TrialSetup:
     return claim.TrialSetup(claim.TrialSize(size.train, size.epochs, dev=1, test=1), SEED, expert)
 
 

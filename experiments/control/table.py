@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from auxlib.data.json_io import read_json
+from auxlib.data.storage import read_json
 from experiments.claim.table import Row
 
 RESULTS, AGAIN = Path("data/results/full/generation.json"), "python -m auxlib run --experiment generation"

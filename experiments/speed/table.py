@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from auxlib.data.json_io import read_json
+from auxlib.data.storage import read_json
 from experiments.claim.table import Row
 
 RESULTS, AGAIN = Path("data/results/full/bench.json"), "make bench"

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from auxlib.data.json_io import read_json
+from auxlib.data.storage import read_json
 from experiments.claim.table import Row
 
 RESULTS, AGAIN = Path("data/results/full/endtask.json"), "python -m auxlib run --experiment endtask"

@@ -66,7 +66,7 @@ def unseen(system: ClassifierSpec, setting: Setting, texts: DatasetDict, seed: i
     desk.learn()
     found = {"seen": desk.judge()["accuracy"]}
     desk.texts = DatasetDict({"test": with_labels(texts["test"], list(UNSEEN))})
-    desk.module = desk.module.renamed(name_states(desk.encoder, UNSEEN))
+    desk.module = desk.module.with_labels(name_states(desk.encoder, UNSEEN))
     return found | {"accuracy": desk.judge()["accuracy"], "cosine": _nearest_name(load_encoder(), desk.texts["test"])}
 
 

@@ -23,6 +23,7 @@ QUESTIONS = 300
 # %%
 import json
 from math import ceil, inf, log, nan, sqrt
+from statistics import median
 
 import torch
 from IPython.display import display
@@ -31,8 +32,7 @@ from torch import nn
 from auxlib.data.assets import data_dir
 from auxlib.flops import ComputeLedger, counted_by_torch
 from auxlib.frozen import fingerprint
-from auxlib.metrics import median
-from auxlib.worlds.story_lm import WELL_READ_LM
+from auxlib.worlds.story_lm import SHIPPED_LM_600K
 from course.exercises import check, use
 from experiments.baselines.beside import AuxiliaryTuned
 from experiments.baselines.prefix import fine_tuned, from_scratch
@@ -90,7 +90,7 @@ print(f"verdict   supported at this scale, if all three hold in at least {rule.S
 
 # %% tags=["nbval-check-output"]
 size = TrialSize(train=SENTENCES, epochs=EPOCHS, dev=QUESTIONS, test=QUESTIONS)
-bench = TrialSetup(size, SEED, WELL_READ_LM)
+bench = TrialSetup(size, SEED, SHIPPED_LM_600K)
 torch.manual_seed(SEED)
 systems = {"from scratch": from_scratch(bench.world, width=96, layers=2, seed=SEED)}
 systems["fine-tuned"] = fine_tuned(bench.expert)
@@ -606,7 +606,7 @@ frontier(found, recorded, "Ours climbs along the frontier; the others pay for mo
 # **Before you look**: pre-training against one task from scratch: what factor? After how many tasks has it paid?
 
 # %% tags=["figure", "nbval-check-output"]
-receipt = json.loads((data_dir() / "checkpoints" / WELL_READ_LM / "receipt.json").read_text())
+receipt = json.loads((data_dir() / "checkpoints" / SHIPPED_LM_600K / "receipt.json").read_text())
 scratch, ours = (done.get(name, {}).get("flops_to_bar") or inf for name in ("scratch", "auxiliary"))
 print(f"pre-training {receipt['training_flops'] / 1e12:.1f} TFLOP, once")
 print(f"to the bar   from scratch {scratch / 1e12:.2f} TFLOP, auxiliary {ours / 1e12:.2f}, for each task")

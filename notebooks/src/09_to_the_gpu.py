@@ -28,6 +28,8 @@ import random
 from math import ceil
 
 os.environ["KINETO_LOG_LEVEL"] = "6"  # the profiler is to report errors only, and reads this when torch is loaded
+from statistics import median
+
 import torch
 from IPython.display import display
 from torch.nn import functional as F
@@ -35,12 +37,12 @@ from torch.profiler import ProfilerActivity, profile
 
 from auxlib import plot
 from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel
+from auxlib.benchmarking import median_ratio, paired_seconds
 from auxlib.collator import FeatureCollator, FeatureRows
 from auxlib.data.assets import data_dir
 from auxlib.features import normalisers, read_preamble, read_texts
 from auxlib.flops import ComputeLedger, counted_by_torch
 from auxlib.frozen import best_device, best_dtype
-from auxlib.metrics import median, median_ratio, paired_seconds
 from auxlib.recipes import Recipe, load_pretrained, prepare_data, scaled_down
 from auxlib.training import FeatureLoss
 from course.exercises import check, use
@@ -617,7 +619,7 @@ for name, shares in {"mean of means": [0.5, 0.5], "joint count": [n / sum(counts
 # ```
 #
 # One process makes the batches and deals them out; else each would throw its own dice. The reading for the cache is
-# shared out, and a process that finds another's share abandoned takes it over. `tests/auxlib/data/test_arrow_cache.py`
+# shared out, and a process that finds another's share abandoned takes it over. `tests/auxlib/data/test_storage.py`
 # starts two real processes on the CPU and shows: the same losses as one, to `1e-5`; a training whose two processes are
 # killed is finished by one, with the losses of a whole one; and with `fully_shard` (**FSDP**: each process holds a part
 # of all weights and fetches the others' when it needs them) it learns the same.

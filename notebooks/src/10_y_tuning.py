@@ -460,8 +460,8 @@ check("10.4", training_ratio)
 training_ratio = use("10.4", training_ratio)
 
 # %% [markdown]
-# `Desk.cost` has torch count what is really multiplied, in the shapes of this task. As in the recorded run below, the
-# decoder learns for ten epochs, and full fine-tuning for three.
+# `TrainingSetup.cost` has torch count what is really multiplied, in the shapes of this task. As in the recorded run
+# below, the decoder learns for ten epochs, and full fine-tuning for three.
 #
 # **Before you run** (some seconds): your formula takes a backward pass for exactly two forward passes. By how many per
 # cent will the count differ?
@@ -602,7 +602,7 @@ fitted = fit(named, *met, states_batch, 2 * EPOCHS, learning_rate=1e-3, seed=SEE
 print(f"{len(seen)} labels, {len(met[0])} texts, dev accuracy {max(fitted.dev):.2f}  (chance {1 / len(seen):.2f})")
 
 # %% [markdown]
-# Now rename it: `renamed` keeps all that is shared and puts other names in the place of the old ones.
+# Now rename it: `with_labels` keeps all that is shared and puts other names in the place of the old ones.
 #
 # A result needs its controls. First, the same decoder with the five names **handed on by one**, so that each label
 # begins at a wrong name. Second, somebody who learned nothing: the name whose state, from the whole encoder, points
@@ -624,8 +624,8 @@ strangers = with_labels(news["test"], unseen).shuffle(seed=SEED).select(range(20
 for layers in encoders:
     kept["test", layers] = read(strangers, layers)  # from here on, hits() asks about these
 named, new_names = named.cpu(), name_states(encoder, unseen)
-report("decoder, the labels' own names", hits(named.renamed(new_names), MIDDLE))
-report("decoder, names handed on by one", hits(named.renamed(new_names.roll(1, 0)), MIDDLE))
+report("decoder, the labels' own names", hits(named.with_labels(new_names), MIDDLE))
+report("decoder, names handed on by one", hits(named.with_labels(new_names.roll(1, 0)), MIDDLE))
 report("nearest name, nothing trained", hits(NearestName(), LAST))
 
 # %% [markdown]
@@ -676,7 +676,7 @@ for layers, cut in encoders.items():
 # - A factor in cost belongs to a number of trainings. One reading, shared, is where it comes from.
 # - Ask what an untrained rule would have said. Beside the probe and the nearest name, a result gets its size.
 #
-# For texts of your own, `auxlib.classification.training.train_labels` walks the whole way in one call.
+# For texts of your own, `auxlib.classification.ytuning.train_labels` walks the whole way in one call.
 #
 # ## Quiz
 #

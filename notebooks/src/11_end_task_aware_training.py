@@ -35,7 +35,7 @@ from auxlib.collator import IGNORE_INDEX
 from auxlib.data.assets import data_dir
 from auxlib.tartan.meta_weights import GradientStats, MetaWeights, fit_linear_head, inner
 from auxlib.tartan.objectives import rows_batch
-from auxlib.tartan.trainer import DECAY, TrainingConfig
+from auxlib.tartan.trainer import HEAD_DECAY, TrainingConfig
 from auxlib.worlds.rules import Rules
 from course.exercises import check, use
 from experiments.claim.table import as_markdown
@@ -501,9 +501,9 @@ thirty, fit, ask = (mean_states(rows) for rows in (lab.labelled, lab.dev[:60], l
 askers = {
     "training stories, its own head": F.cross_entropy(head(thirty[0]), thirty[1]),
     "development, its own head": F.cross_entropy(head(ask[0]), ask[1]),
-    "development, head fitted on the same": ask_through(*ask, *ask, len(places), DECAY),
+    "development, head fitted on the same": ask_through(*ask, *ask, len(places), HEAD_DECAY),
     "development, fitted on others, loosely": ask_through(*fit, *ask, len(places), 0.01),
-    "development, fitted on others, short": ask_through(*fit, *ask, len(places), DECAY),
+    "development, fitted on others, short": ask_through(*fit, *ask, len(places), HEAD_DECAY),
 }
 for name, loss in askers.items():
     gradient = torch.autograd.grad(loss, body, retain_graph=True)
@@ -542,7 +542,7 @@ def same_place(texts):
 
 
 for name in (USEFUL, NEUTRAL):
-    print(f"{name:17} the same place in {same_place(lab.others[name](name, None).asked):.0%} of pairs")
+    print(f"{name:17} the same place in {same_place(lab.others[name](name, None).examples):.0%} of pairs")
 
 # %% [markdown]
 # One in six, as a die would have it. In the exchanged stories nothing knows of its missing words; the same question can

@@ -304,19 +304,20 @@ PREAMBLE = (
 )
 expert, start = load_expert(), perf_counter()
 tested = corpus["test"].select(range(min(HELD_OUT, len(corpus["test"]))))
-parts = {"train": corpus["train"], "dev": tested}  # `material` wants to call it dev; nothing is chosen by it
+parts = {"train": corpus["train"], "dev": tested}  # `prepare_data` names it dev; nothing is chosen by it
 recipe = Recipe(corpus="vader-movie", preamble=PREAMBLE, support_at_least=3, seed=SEED)
 stuff = prepare_data(recipe, expert, progress=PROFILE != "quick", corpus=DatasetDict(parts))
 print(f"read in {perf_counter() - start:.0f} s")
 
 # %% tags=["nbval-check-output"]
+COLUMNS = ("hidden", "log_mass_outside_support", "token_ids")
 Tokens = namedtuple("Tokens", "hidden rest token_ids sentence")  # one row a token
 
 
 def flat(kept):
     """All tokens of all sentences below one another, and each sentence's feeling as +1 or −1."""
     rows = list(kept.with_format("torch"))
-    hidden, rest, token_ids = (torch.cat([row[name] for row in rows]) for name in Tokens._fields[:3])
+    hidden, rest, token_ids = (torch.cat([row[name] for row in rows]) for name in COLUMNS)
     sentence = torch.arange(len(rows)).repeat_interleave(torch.tensor([len(row["token_ids"]) for row in rows]))
     sign = torch.tensor([1.0 if row["keywords"] == ["positive"] else -1.0 for row in rows])
     return Tokens(hidden.view(len(rest), -1).float(), rest, token_ids.long(), sentence), sign

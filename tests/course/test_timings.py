@@ -14,8 +14,8 @@ from course import config as table
 from course import readme
 from course.build import build, header
 from course.config import Course, load_course
-from course.execute import Outcome
 from course.timings import (
+    Outcome,
     Timing,
     disagreements,
     load_timings,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from auxlib.data.json_io import write_json_atomic
+from auxlib.data.storage import write_json_atomic
 from auxlib.errors import ResultsMismatch
 from experiments.runner import (
     Provenance,

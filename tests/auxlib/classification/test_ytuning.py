@@ -14,7 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from auxlib.classification.encoders import Encoder
-from auxlib.classification.ytuning import LabelConfig, LabelDecoder, LabelTuned, margin_loss, name_states, spoken
+from auxlib.classification.ytuning import (
+    LabelConfig,
+    LabelDecoder,
+    LabelTuned,
+    label_text,
+    margin_loss,
+    name_states,
+    train_labels,
+)
 from auxlib.errors import CheckpointError, ExpertMismatch, TaskError
 from tests.conftest import SENTENCES
 
@@ -102,10 +110,10 @@ def test_its_slope_is_that_of_its_definition() -> None:
     assert torch.autograd.gradcheck(lambda s: margin_loss(s, labels), scores)
 
 
-def test_a_name_is_spoken_as_words() -> None:
-    assert spoken("rec.sport.baseball") == "rec sport baseball"
-    assert spoken("money-fx") == "money fx"
-    assert spoken("not_ironic") == "not ironic"
+def test_a_label_name_becomes_words() -> None:
+    assert label_text("rec.sport.baseball") == "rec sport baseball"
+    assert label_text("money-fx") == "money fx"
+    assert label_text("not_ironic") == "not ironic"
 
 
 def test_what_is_known_of_a_name_is_the_mean_of_its_states(encoder: Encoder) -> None:
@@ -118,15 +126,15 @@ def test_a_named_decoder_can_be_asked_about_other_names(make: Make, encoder: Enc
     decoder = make(named=True)
     with torch.no_grad():
         decoder.bias.zero_()
-    same = decoder.renamed(name_states(encoder, SENTENCES[:4]))
+    same = decoder.with_labels(name_states(encoder, SENTENCES[:4]))
     assert torch.allclose(same(*states), decoder(*states), atol=ROUNDING), "nothing was learned beside the names"
-    others = decoder.renamed(name_states(encoder, SENTENCES[2:8]))
+    others = decoder.with_labels(name_states(encoder, SENTENCES[2:8]))
     assert others(*states).shape == (4, 6)
 
 
 def test_a_decoder_without_names_cannot(make: Make, encoder: Encoder) -> None:
     with pytest.raises(TaskError, match="knows its labels by number only"):
-        make().renamed(name_states(encoder, SENTENCES[:2]))
+        make().with_labels(name_states(encoder, SENTENCES[:2]))
 
 
 @pytest.mark.parametrize(("named", "labels"), [(True, 4), (False, torch.zeros(4, 32))])
@@ -201,3 +209,28 @@ def test_the_score_of_a_label_is_how_far_it_moved_its_own_way(make: Make, states
             torch.nn.init.zeros_(block.feed[-1].bias)
     assert torch.allclose(decoder(*states), decoder.bias.expand(4, -1), atol=ROUNDING)
     assert torch.allclose(F.normalize(decoder.own, dim=-1).norm(dim=-1), torch.ones(4))
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_file_of_texts_becomes_a_pair_that_is_kept(
+    encoder: Encoder, tmp_path: Path, cache: Path, named: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = {"animals": ["dog", "cats"], "places": ["street", "harbour"]}
+    rows = [
+        {"text": f"the {word} {'old ' * (i % 3)}{i}", "label": label}
+        for i in range(40)
+        for label, pair in words.items()
+        for word in pair
+    ]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    config = LabelConfig(width=16, heads=2, named=named)
+    pair = train_labels(
+        tmp_path / "own.jsonl", encoder, config, "margin", epochs=12, learning_rate=1e-2, progress=False
+    )
+    assert pair.receipt["test"]["accuracy"] > 0.9
+    texts = ["the dog old 3", "the street 6", "the harbour old 4", "the cats 9"]
+    assert pair.predict(texts) == ["animals", "places", "places", "animals"]
+    pair.save(tmp_path / "kept")
+    assert LabelTuned.load(tmp_path / "kept", encoder).predict(texts) == pair.predict(texts)
+    assert pair.receipt["task"].endswith("own.jsonl")
+    assert capsys.readouterr().out == "", "no text was cut, and no bar was texts for"

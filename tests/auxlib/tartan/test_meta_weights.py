@@ -13,7 +13,7 @@ from torch.func import functional_call
 from auxlib.classification.encoders import Encoder, as_batch, mean_state
 from auxlib.errors import TrainingError
 from auxlib.tartan.meta_weights import (
-    LEAST,
+    MIN_WEIGHT,
     GradientStats,
     MetaWeights,
     ObjectiveLoss,
@@ -146,8 +146,8 @@ def test_the_exact_rule_is_the_slope_of_the_development_loss(
     meta.logits = v.detach()
     # where the step leads to: there the rule is exact, and at the old place it is right to first order
     leaves = {name: value.requires_grad_() for name, value in _moved(meta.weights, net, losses).items()}
-    toward = list(torch.autograd.grad(dev(leaves), list(leaves.values())))
-    seen = accumulate_weighted_grads(list(net.parameters()), asked(losses), meta.weights, toward)
+    reference_grad = list(torch.autograd.grad(dev(leaves), list(leaves.values())))
+    seen = accumulate_weighted_grads(list(net.parameters()), asked(losses), meta.weights, reference_grad)
     assert torch.allclose(-meta.direction(seen), unrolled, rtol=1e-3)
 
     here = accumulate_weighted_grads(list(net.parameters()), asked(losses), meta.weights, gradient(dev(), net))
@@ -155,7 +155,7 @@ def test_the_exact_rule_is_the_slope_of_the_development_loss(
 
 
 def test_the_cosine_rule_knows_a_copy_an_opposite_and_one_who_asks_for_nothing(net: nn.Module, dev: Callable) -> None:
-    toward = gradient(dev(), net)
+    reference_grad = gradient(dev(), net)
     fixed = nn.Parameter(torch.ones(1).double())
     objectives = [
         ObjectiveLoss("copy", dev),
@@ -163,7 +163,7 @@ def test_the_cosine_rule_knows_a_copy_an_opposite_and_one_who_asks_for_nothing(n
         ObjectiveLoss("opposite", lambda: -dev()),
     ]
     objectives += [ObjectiveLoss("elsewhere", lambda: (fixed * 3).sum() + 0 * dev(), [fixed])]
-    seen = accumulate_weighted_grads(list(net.parameters()), objectives, torch.full((4,), 0.25), toward)
+    seen = accumulate_weighted_grads(list(net.parameters()), objectives, torch.full((4,), 0.25), reference_grad)
     assert torch.allclose(seen.cosines, torch.tensor([1.0, 1.0, -1.0, 0.0], dtype=torch.float64))
     meta = MetaWeights(4, rate=0.5)
     meta.step(seen)
@@ -179,7 +179,7 @@ def test_weights_sum_to_one_and_none_vanishes() -> None:
     for _ in range(100):
         meta.step(seen)
     assert meta.weights.sum().item() == pytest.approx(1)
-    assert meta.weights.min().item() == pytest.approx(LEAST, rel=0.01)
+    assert meta.weights.min().item() == pytest.approx(MIN_WEIGHT, rel=0.01)
     for _ in range(100):  # what has been driven down can come back
         meta.step(GradientStats(torch.zeros(3), torch.tensor([-1.0, 0.0, 1.0]), torch.ones(3), 1.0))
     assert meta.weights.argmax().item() == 2

@@ -18,7 +18,7 @@ from auxlib.tartan.objectives import (
     CollapseObjective,
     MaskedLM,
     Objective,
-    hidden_batch,
+    mask_tokens,
     texts_batch,
 )
 from auxlib.tartan.trainer import MultiTaskModel
@@ -45,7 +45,7 @@ def every_kind(body: nn.Module) -> list[Objective]:
 
 def test_only_what_may_be_hidden_is_and_the_targets_know_it() -> None:
     plain = texts_batch(TEXTS)
-    batch = hidden_batch(TEXTS, MASK, CONTENT, 0.5, draw())
+    batch = mask_tokens(TEXTS, MASK, CONTENT, 0.5, draw())
     hidden = batch["targets"] != IGNORE_INDEX
     assert hidden.any()
     assert not hidden[~CONTENT[plain["input_ids"]]].any()
@@ -58,9 +58,9 @@ def test_only_what_may_be_hidden_is_and_the_targets_know_it() -> None:
 def test_the_share_is_kept_and_a_batch_never_asks_for_nothing() -> None:
     many = TEXTS * 200
     can = (CONTENT[texts_batch(many)["input_ids"]] & texts_batch(many)["mask"]).sum()
-    hidden = (hidden_batch(many, MASK, CONTENT, 0.3, draw())["targets"] != IGNORE_INDEX).sum()
+    hidden = (mask_tokens(many, MASK, CONTENT, 0.3, draw())["targets"] != IGNORE_INDEX).sum()
     assert abs(hidden / can - 0.3) < 0.03
-    assert (hidden_batch(TEXTS[:1], MASK, CONTENT, 0.0, draw())["targets"] != IGNORE_INDEX).any()
+    assert (mask_tokens(TEXTS[:1], MASK, CONTENT, 0.0, draw())["targets"] != IGNORE_INDEX).any()
 
 
 def test_of_ten_hidden_words_eight_are_masked_one_is_another_and_one_stays() -> None:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from auxlib.errors import TrainingError
-from auxlib.tartan import trainer as together
+from auxlib.tartan import trainer
 from auxlib.tartan.meta_weights import GradientStats, MetaWeights
 from auxlib.tartan.objectives import BagOfWordsMLM, Classification, CollapseObjective, Objective, rows_batch
 from auxlib.tartan.trainer import (
-    ASKING,
+    META_PASSES,
     History,
     MultiTaskModel,
     TrainingConfig,
@@ -46,7 +46,7 @@ def learned(*kinds: str, plan: TrainingConfig = PLAN, **more: object) -> tuple[M
 @pytest.mark.parametrize(("kinds", "meta", "steps"), [(1, False, 60), (2, False, 30), (2, True, 18), (3, True, 13)])
 def test_everybody_has_as_many_passes(kinds: int, meta: bool, steps: int) -> None:
     assert PLAN.steps(kinds, meta) == steps
-    assert steps * (kinds + meta * ASKING) <= PLAN.passes
+    assert steps * (kinds + meta * META_PASSES) <= PLAN.passes
     names = ("end", "words", "alike")[:kinds]
     _, taught = learned(*names, meta=MetaWeights(kinds) if meta else None)
     assert taught.losses.shape == taught.weights.shape == taught.cosines.shape == (steps, kinds)
@@ -89,16 +89,16 @@ def test_what_development_texts_said_before_is_kept_as_far_as_one_likes(monkeypa
         step = next(said)
         return [torch.full_like(weight, step) for weight in body]
 
-    def seen(body: object, objectives: list, weights: Tensor, toward: list[Tensor]) -> GradientStats:
-        given.append(toward)
+    def seen(body: object, objectives: list, weights: Tensor, reference_grad: list[Tensor]) -> GradientStats:
+        given.append(reference_grad)
         return GradientStats(torch.ones(2), torch.zeros(2), torch.ones(2), 1.0)
 
-    monkeypatch.setattr(together, "development_gradient", asked)
-    monkeypatch.setattr(together, "accumulate_weighted_grads", seen)
-    for smooth, expected in ((0.0, [1, 2, 3]), (0.75, [1, 1.25, 1.6875])):
+    monkeypatch.setattr(trainer, "development_gradient", asked)
+    monkeypatch.setattr(trainer, "accumulate_weighted_grads", seen)
+    for ema, expected in ((0.0, [1, 2, 3]), (0.75, [1, 1.25, 1.6875])):
         given.clear()
         said = iter(range(1, 99))
-        train_multitask(shared_by("end", "words"), replace(PLAN, passes=10, smooth=smooth), ROWS, MetaWeights(2), False)
+        train_multitask(shared_by("end", "words"), replace(PLAN, passes=10, ema=ema), ROWS, MetaWeights(2), False)
         assert [step[0].flatten()[0].item() for step in given] == expected
 
 
@@ -122,14 +122,14 @@ def test_nobody_asks_for_a_label_that_the_fresh_head_has_not_met() -> None:
     assert len(drawn) > 2
 
 
-@pytest.mark.parametrize(("halved", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_the_body_computes_as_the_plan_says(halved: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("bf16", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_the_body_computes_as_the_plan_says(bf16: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it learns and when it is judged. Trainer leaves autocast to the model that it wraps, which we go round."""
-    monkeypatch.setattr(together, "best_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(trainer, "best_dtype", lambda device: torch.bfloat16)
     shared, seen = shared_by("end", "words"), set()
     inner = next(module for module in shared.body.modules() if isinstance(module, nn.Linear))
     inner.register_forward_hook(lambda module, given, made: seen.add((module.training, made.dtype)))
-    train_multitask(shared, replace(PLAN, passes=20, halved=halved), ROWS, progress=False)
+    train_multitask(shared, replace(PLAN, passes=20, bf16=bf16), ROWS, progress=False)
     assert seen == {(True, dtype), (False, dtype)}
 
 

@@ -113,7 +113,7 @@ def test_the_automaton_is_the_forward_filter(text: str, tmp_path: Path) -> None:
 
 
 def test_a_grammar_that_remembers_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("auxlib.worlds.automaton.MOST_STATES", 5)
+    monkeypatch.setattr("auxlib.worlds.automaton.MAX_STATES", 5)
     grammar = grammar_of(AMBIGUOUS, tmp_path)
     with pytest.raises(WorldError, match=r"small\.toml: more than 5 beliefs"):
         Storyland(grammar)
@@ -171,11 +171,15 @@ FAULTS = [
     ("half a weight", PLAIN.replace("cat*2", "cat*2.5"), "class 'pet': expected"),
     ("twice", PLAIN + '"pet|bird" = "hen"\n', "class <pet> is listed twice"),
     ("twice, in two tables", PLAIN + 'does = "swims"\n', "class <does> is listed twice"),
-    ("capital", PLAIN.replace("cat*2", "Cat*2"), "class 'pet' says 'Cat'; a word is made of small letters only"),
-    ("full stop in a rule", PLAIN.replace("very", "very ."), "[states] more says '.'; a word is made of small"),
-    ("digit", PLAIN.replace("very", "a1"), "[states] more says 'a1'; a word"),
-    ("content that is never said", PLAIN.replace("[content]", "") + '[content]\ntrain = "late"\n', "no sentence says"),
-    ("no content", PLAIN.replace("[content]", "") + "[content]\n", "no sentence says a word of [content]"),
+    (
+        "capital",
+        PLAIN.replace("cat*2", "Cat*2"),
+        "class 'pet' contains 'Cat'; words consist of lower-case letters only",
+    ),
+    ("full stop in a rule", PLAIN.replace("very", "very ."), "[states] more contains '.'; words consist of lower"),
+    ("digit", PLAIN.replace("very", "a1"), "[states] more contains 'a1'; words"),
+    ("unused content", PLAIN.replace("[content]", "") + '[content]\ntrain = "late"\n', "no sentence contains"),
+    ("no content", PLAIN.replace("[content]", "") + "[content]\n", "no sentence contains a word of [content]"),
     ("a number for a class", PLAIN.replace('"cat*2, dog, owl"', "3"), "[content] pet: expected words, `"),
     ("a list for a class", PLAIN.replace('"cat*2, dog, owl"', '["cat", "dog"]'), "found ['cat', 'dog']"),
     ("a number for a state", PLAIN.replace(MORE, "more = 3"), "[states] more: expected rules, `["),

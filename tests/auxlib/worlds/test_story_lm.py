@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from auxlib.collator import IGNORE_INDEX
 from auxlib.data.assets import data_dir
 from auxlib.errors import AssetError
 from auxlib.frozen import Expert, fingerprint
 from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.story_lm import (
-    IGNORE_INDEX,
     SHIPPED_LM,
-    WELL_READ_LM,
+    SHIPPED_LM_600K,
     lm_inputs,
     lm_nll,
     load_story_lm,
@@ -94,7 +94,7 @@ def test_the_shipped_model_is_close_to_the_truth(world: Storyland, expert: Exper
     assert abs(nll - world.entropy_rate) < 0.05
 
 
-@pytest.mark.parametrize("name", [SHIPPED_LM, WELL_READ_LM])
+@pytest.mark.parametrize("name", [SHIPPED_LM, SHIPPED_LM_600K])
 def test_the_receipt_is_of_this_grammar(world: Storyland, expert: Expert, name: str) -> None:
     receipt = json.loads((data_dir() / "checkpoints" / name / "receipt.json").read_text())
     command = f"python -m auxlib train {name} --profile full --seed 0"
@@ -107,7 +107,7 @@ def test_the_receipt_is_of_this_grammar(world: Storyland, expert: Expert, name: 
 def test_the_well_read_model_is_of_the_same_shape_and_nearer_to_the_truth(
     world: Storyland, expert: Expert, texts: Tensor
 ) -> None:
-    well_read = load_story_lm(WELL_READ_LM)
+    well_read = load_story_lm(SHIPPED_LM_600K)
     shapes = [{name: tuple(w.shape) for name, w in lm.model.state_dict().items()} for lm in (expert, well_read)]
     assert shapes[0] == shapes[1]
     gaps = [lm_nll(lm.model, texts) - world.entropy_rate for lm in (expert, well_read)]

@@ -20,9 +20,8 @@ from auxlib.__main__ import main
 from auxlib.errors import CourseError
 from course.classroom.autograde import Limits
 from course.classroom.feedback import feedback, rows, write
-from course.classroom.grade import Graded, collect, grade
+from course.classroom.grade import Graded, Mark, collect, grade
 from course.outputs import tags
-from course.score import Mark
 from tests.course.classroom.conftest import COURSE, SHEET, hand_in, the_sheet
 from tests.course.test_students import STUDENTS, handed_in, worked
 

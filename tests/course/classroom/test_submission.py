@@ -61,7 +61,7 @@ def test_a_cell_that_has_become_text_is_read_if_it_is_python_and_code_says_the_l
     cells = [(True, "def f(): return 1"), (False, "def f(): return 2"), (False, "# Notes\nIt works *sometimes*.")]
     found = read_cells(HERE, cells)
     assert [ast.unparse(node)[-1] for node in found.answers("f")] == ["1", "2"]
-    assert found.torn == []
+    assert found.invalid == []
 
 
 def test_what_is_missing_is_explained() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from auxlib.worlds.grammar import FULL_STOP
-from auxlib.worlds.story_lm import WELL_READ_LM
+from auxlib.worlds.story_lm import SHIPPED_LM_600K
 from experiments.baselines.reading import DecodingContext, System
 from experiments.claim.plan import SYSTEMS
 from experiments.claim.setup import TrialSetup, TrialSize, load_world
@@ -18,7 +18,7 @@ STOP = load_world().ids[FULL_STOP]
 
 
 @cache
-def bench_beside(expert: str = WELL_READ_LM) -> TrialSetup:
+def bench_beside(expert: str = SHIPPED_LM_600K) -> TrialSetup:
     return TrialSetup(TINY, 0, expert)
 
 

@@ -101,7 +101,7 @@ def test_i19_slor_is_its_formula(small: Listed) -> None:
 
 
 def test_word_shares_count_words(small: Listed) -> None:
-    by_sum, shares = BySum(small.p), small.world.word_shares()
+    by_sum, shares = BySum(small.p), small.world.unigram_probs()
     assert close(shares.sum(), 1.0)
     assert close(shares, torch.tensor([by_sum.shares[word] for word in small.world.vocabulary], dtype=torch.float64))
 
@@ -109,7 +109,7 @@ def test_word_shares_count_words(small: Listed) -> None:
 def believed(small: Listed, texts: Sequence[Words]) -> Tensor:
     """The judge's P of each text, taken back out of its SLOR."""
     token_ids = small.encode(texts)
-    log_unigram = small.world.word_shares().log()[token_ids].masked_fill(token_ids == BLANK, 0.0).sum(1)
+    log_unigram = small.world.unigram_probs().log()[token_ids].masked_fill(token_ids == BLANK, 0.0).sum(1)
     return (StoryJudge(small.world).slor(token_ids) * (token_ids != BLANK).sum(1) + log_unigram).exp()
 
 
@@ -157,7 +157,7 @@ def test_neither_batch_mates_nor_blanks_change_a_sentences_slor(judge: StoryJudg
 def test_word_shares_are_the_frequencies_of_many_samples(world: Storyland) -> None:
     drawn = world.sample(20_000, torch.Generator().manual_seed(0))
     counts = torch.bincount(drawn[drawn != BLANK], minlength=len(world.vocabulary)).double()
-    shares, n = world.word_shares(), counts.sum()
+    shares, n = world.unigram_probs(), counts.sum()
     assert close(shares.sum(), 1.0)
     assert shares[BLANK] == 0
     assert bool(((counts / n - shares).abs() <= 5 * (shares / n).sqrt()).all())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from auxlib.data.json_io import write_json_atomic
+from auxlib.data.storage import write_json_atomic
 from auxlib.plot import Picture
 from experiments.claim.pictures import (
     against_cost,

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from auxlib.data.assets import data_dir
-from auxlib.data.json_io import write_json_atomic
+from auxlib.data.storage import write_json_atomic
 from auxlib.errors import CourseError, ResultsMismatch
 from auxlib.flops import ComputeLedger
 from auxlib.metrics import min_kl_for_success, wilson
-from auxlib.worlds.story_lm import WELL_READ_LM
+from auxlib.worlds.story_lm import SHIPPED_LM_600K
 from experiments.claim import report
 from experiments.claim.plan import SYSTEMS
 from experiments.claim.report import assemble, curves, differences, load_claim
@@ -235,7 +235,7 @@ def test_the_factors_by_hand(found: dict[str, Any]) -> None:
 
 
 def test_pretraining_has_paid_when_both_cost_the_same(found: dict[str, Any]) -> None:
-    receipt = json.loads((data_dir() / "checkpoints" / WELL_READ_LM / "receipt.json").read_text(encoding="utf-8"))
+    receipt = json.loads((data_dir() / "checkpoints" / SHIPPED_LM_600K / "receipt.json").read_text(encoding="utf-8"))
     scratch, ours = (found["systems"][name]["flops_to_bar"] for name in ("scratch", "auxiliary"))
     K = found["break_even"]
     assert K * (scratch - ours) == pytest.approx(receipt["training_flops"], rel=1e-4)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from auxlib.__main__ import main
-from auxlib.data.json_io import write_json_atomic
+from auxlib.data.storage import write_json_atomic
 from auxlib.errors import CourseError, ResultsMismatch
 from experiments import commands
 from experiments.control import experiment, report

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from auxlib.frozen import Expert
 from auxlib.worlds.automaton import BLANK
-from auxlib.worlds.story_lm import SHIPPED_LM, WELL_READ_LM
+from auxlib.worlds.story_lm import SHIPPED_LM, SHIPPED_LM_600K
 from experiments.baselines.beside import AuxiliaryTuned, FrozenExpertSystem
 from experiments.baselines.reading import DecodingContext, System, sequence_nll, write
 from experiments.baselines.story_auxiliary import StoryAuxiliary
@@ -22,11 +22,11 @@ from tests.experiments.control import sentences, several, what_is_read, words
 ROUNDING = 1e-4  # of logits in float32
 
 
-def expert(name: str = WELL_READ_LM) -> Expert:
+def expert(name: str = SHIPPED_LM_600K) -> Expert:
     return bench_beside(name).expert
 
 
-def auxiliary(seed: int = 0, beside: str = WELL_READ_LM) -> StoryAuxiliary:
+def auxiliary(seed: int = 0, beside: str = SHIPPED_LM_600K) -> StoryAuxiliary:
     torch.manual_seed(seed)
     return stirred(StoryAuxiliary(expert(beside).unembedding, AUXILIARY))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from auxlib.data.json_io import write_json_atomic
+from auxlib.data.storage import write_json_atomic
 from auxlib.errors import CourseError, ResultsMismatch
 from auxlib.metrics import wilson
 from experiments.runner import Record, Trial, provenance
