@@ -268,5 +268,5 @@ def _(answer: Answer) -> str:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Return whether two nested states hold equal numbers; the ``repr`` of a tensor rounds, that of its list does not."""
+    """Return whether two nested states hold equal numbers; a tensor's ``repr`` rounds, that of its list does not."""
     return repr(tree_map_only(Tensor, Tensor.tolist, a)) == repr(tree_map_only(Tensor, Tensor.tolist, b))
