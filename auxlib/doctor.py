@@ -73,7 +73,7 @@ def _assets() -> Iterator[Finding]:
     for name, asset in ASSETS.items():
         ready = asset_path(name)
         damage = verify(ready, deep=False) if ready else []
-        text = f"{asset.title}; {asset.needs} MB; {asset.licence}"
+        text = f"{asset.title}; {asset.megabytes} MB; {asset.licence}"
         if not ready:
             text += f". Not here yet: `python -m auxlib fetch {name}`"
         elif damage:
@@ -84,7 +84,7 @@ def _assets() -> Iterator[Finding]:
 def _room() -> Iterator[Finding]:
     folder = cache_dir()
     there = next(path for path in (folder, *folder.parents) if path.exists())
-    lacking = sum(asset.needs for name, asset in ASSETS.items() if not asset_path(name)) + SPARE_MB
+    lacking = sum(asset.megabytes for name, asset in ASSETS.items() if not asset_path(name)) + SPARE_MB
     free = shutil.disk_usage(there).free // 10**6
     yield Finding("cache", f"{folder} ($AUXLIB_CACHE moves it), {free} MB free, {lacking} MB wanted", free >= lacking)
     if not os.access(there, os.W_OK):
