@@ -1,6 +1,6 @@
 """Training cost in FLOPs and memory.
 
-FLOPs are counted in two ways. The *rule* follows Kaplan et al. (2020): a linear layer of N weights on R rows costs 2 N R
+FLOPs are counted in two ways. The *rule* (Kaplan et al. 2020): a linear layer of N weights on R rows costs 2 N R
 forward, as much again if its input requires a gradient, and as much again if its weights do. This gives 6 N per token
 from scratch, about 4 N for LoRA and 2 N for a frozen model. The other is torch's counter of executed operations; a test
 compares the two. The cost of reading texts once, for a cache, is separate from the cost of a step.

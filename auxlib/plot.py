@@ -35,7 +35,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 WIDTH, HEIGHT, PANEL = 6.4, 3.0, 1.8  # inches: width, height of a figure, height of a stacked panel
 MAX_LEGEND_INSIDE = 4  # entries; a longer legend is placed below the axes
 DPI = 100
-STYLE: dict[str, Any] = {
+STYLE = {
     "figure.facecolor": "white",
     "axes.facecolor": "white",
     "axes.spines.top": False,
@@ -215,7 +215,7 @@ def _picture(
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(cast(Any, STYLE)):
         figure = Figure(figsize=(WIDTH, max(HEIGHT, PANEL * panels)), dpi=DPI, layout="constrained")
         axes = list(figure.subplots(panels, columns, sharex=True, sharey=columns > 1, squeeze=False).flat)
         paint(axes)
@@ -257,9 +257,7 @@ def _line(i: int, n: int) -> dict[str, Any]:
 
 
 def _short(value: float) -> str:
-    return (
-        f"{value:.3g}" if abs(value) >= 5e-4 else "0"
-    )  # enough to notice a change, few enough to agree across machines
+    return f"{value:.3g}" if abs(value) >= 5e-4 else "0"  # digits that show a change but agree across machines
 
 
 def _values_text(labels: Sequence[str], values: Sequence[float]) -> str:
