@@ -13,21 +13,39 @@ STAMP    := $(VENV)/.complete
 WHOLE    := notebooks/02_product_of_experts.ipynb
 NBVAL    := -p tests.comparison --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with=tests/sanitize.cfg
 
+RUN      := build/quick
+OF_A_RUN := tests/course/test_prose_numbers.py tests/course/test_timings.py # tests that look at the executed notebooks
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: course test lab site notebooks bench portability clean help
+.PHONY: course test lint unit replay lab site notebooks bench portability clean help
 .DELETE_ON_ERROR:
 
-course: $(STAMP)  ## set up, fetch the models, run every notebook, write build/quick/index.html
+define RUN_NOTEBOOKS
+$(BIN)/python -m pytest -q $(NBVAL) $(WHOLE)
+$(BIN)/python -m auxlib run --profile quick --jobs $(JOBS)
+endef
+
+course: $(STAMP)  ## set up, fetch the models, run every notebook, write build/quick/site/index.html
 	$(BIN)/python -m auxlib run --profile quick --jobs $(JOBS)
 
-test: $(STAMP)  ## set up and run every check, the cheapest first
+test: $(STAMP) lint  ## set up and run every check, the cheapest first
+	$(RUN_NOTEBOOKS)
+	$(BIN)/python -m pytest tests notebooks --replay $(RUN)
+
+lint: $(STAMP)  ## check style, types, and that the notebooks match their sources
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python -m auxlib notebooks --check
-	$(BIN)/python -m pytest -q $(NBVAL) $(WHOLE)
-	$(BIN)/python -m auxlib run --profile quick --jobs $(JOBS)
-	$(BIN)/python -m pytest tests notebooks --replay build/quick
+
+unit: $(STAMP)  ## run the tests, without the notebooks
+	$(BIN)/python -m auxlib fetch
+	$(BIN)/python -m pytest tests
+
+replay: $(STAMP)  ## run the notebooks and compare their outputs with the committed ones
+	$(RUN_NOTEBOOKS)
+	$(BIN)/python -m pytest $(OF_A_RUN) notebooks --replay $(RUN)
 
 lab: $(STAMP)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks

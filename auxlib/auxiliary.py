@@ -1,15 +1,14 @@
-"""What is the auxiliary model?
+"""The auxiliary model: a small transformer with inputs that the frozen language model lacks.
 
-A small transformer that may read what the expert never sees. It looks at the expert's hidden state, at the keyword
-(cross-attention to its pieces) and at how much of the keyword is already written, and answers in *parts* (`parts.py`):
-a shift in the expert's output space, one number for each of a few *groups* of tokens (those that close a text, those
-that would carry a word on), and a boost for the keyword's next needed piece.
+Its inputs are the frozen model's hidden state, the keyword (cross-attention to its pieces) and how much of the keyword
+is already written. Its outputs are `SparseLogits`: a shift in the frozen model's output space, one number for each of a
+few *groups* of tokens (those that close a text, those that continue a word), and a boost for the keyword's next piece.
 
-All three outputs start at zero, so the product starts as the frozen language model, exactly. The paper's own form (a
-separate trunk that reads the tokens itself and has its own head over the vocabulary) is `AuxiliaryConfig.paper`.
+All outputs start at zero, so the product starts as the frozen language model, exactly. The paper's own form (a separate
+trunk that reads the tokens itself and has its own head over the vocabulary) is `AuxiliaryConfig.paper`.
 
-Axes: ``B`` batch, ``T`` positions, ``d`` the auxiliary's width, ``D`` the expert's, ``N`` keywords of a text, ``K``
-pieces of a keyword.
+Axes: ``B`` batch, ``T`` positions, ``L`` positions so far, ``d`` the auxiliary's width, ``D`` the frozen model's, ``N``
+keywords of a text, ``F`` spellings and ``K`` pieces of a keyword, ``G`` groups.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ class AuxiliaryConfig:
 
     Attributes:
         width, layers, heads: of its trunk.
-        reads: "hidden" reads the expert's final hidden states; "tokens" has an embedding of its own.
-        writes: "hidden" writes its shift in the expert's output space (one unembedding product for the sum);
+        input_mode: "hidden" reads the frozen model's final hidden states; "tokens" has an embedding of its own.
+        output_mode: "hidden" gives its shift in the frozen model's output space (one unembedding product for the sum);
             "logits" has an output matrix of its own.
-        progress: whether it is told how much of the keyword is written.
+        progress: whether the keyword's progress is an input.
         copy_head, group_head: whether it can boost the keyword's next piece, and the groups of tokens.
-        together: whether it was trained to read several keywords of a text at once.
+        joint_keywords: whether it was trained to read several keywords of a text at once.
         zero_init: outputs start at zero, hence at the frozen model; otherwise at a random product of experts.
         max_position: positions from here on share one embedding.
     """
@@ -58,7 +57,7 @@ class AuxiliaryConfig:
 
     @classmethod
     def paper(cls, **changes: Any) -> AuxiliaryConfig:
-        """An independent network with its own input, own head and no hints: Zeldes et al. 2020, as far as is public."""
+        """Return an independent network with its own input and head: Zeldes et al. 2020, as far as is public."""
         plain = {
             "input_mode": "tokens",
             "output_mode": "logits",
@@ -94,7 +93,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor, source: Tensor, mask: Tensor, cache: Any = None, slot: int = 0) -> Tensor:
-        """``x [B, T, d]`` asks, ``source [B, L, d]`` answers where ``mask [B, 1, T, L]`` is True; ``[B, T, d]``."""
+        """Attend from ``x [B, T, d]`` to ``source [B, L, d]`` where ``mask [B, 1, T, L]`` is True; ``[B, T, d]``."""
         query, (key, value) = self._split(self.query(x)), map(self._split, self.key_value(source).chunk(2, -1))
         if cache is not None:
             key, value = cache.update(key, value, slot)
@@ -126,12 +125,16 @@ class AuxiliaryModel(nn.Module):
 
     Args:
         config: its shape.
-        unembedding: the expert's W ``[V, D]``; read, never trained, and not part of this model's state.
+        unembedding: the frozen model's W ``[V, D]``; not trained, and not part of this model's state.
         groups: ``[V, G]``, True where a token belongs to a group (``token_groups``).
-        support: ``[S]`` sorted ids it may speak about; None for the whole vocabulary.
+        support: ``[S]`` sorted token ids; None for the whole vocabulary.
     """
 
     unembedding: Tensor
+    groups: Tensor
+    group_columns: Tensor
+    support: Tensor | None
+    support_rows: Tensor | None
 
     def __init__(
         self, config: AuxiliaryConfig, unembedding: Tensor, groups: Tensor, support: Tensor | None = None
@@ -153,7 +156,7 @@ class AuxiliaryModel(nn.Module):
         self.read_piece = nn.Linear(expert_width, width)
         self.position = nn.Embedding(config.max_position, width)
         self.piece_position = nn.Embedding(MAX_PIECES, width)
-        self.nothing = nn.Parameter(torch.zeros(width))  # what cross-attention finds when no keyword is given
+        self.nothing = nn.Parameter(torch.zeros(width))  # memory of cross-attention without a keyword
         if config.progress:
             self.state = nn.Embedding(len(KeywordState), width)
             self.remaining = nn.Embedding(8, width)
@@ -162,7 +165,7 @@ class AuxiliaryModel(nn.Module):
         self.norm = nn.RMSNorm(width)
         self.shift = nn.Linear(width, expert_width, bias=False) if config.output_mode == "hidden" else None
         self.head = None if config.output_mode == "hidden" else nn.Linear(width, len(columns), bias=False)
-        self.copy = nn.Linear(width, 2)  # a push, and how much of the expert's surprise at the needed piece to forget
+        self.copy = nn.Linear(width, 2)  # a push, and the share of the frozen model's surprise at the piece to undo
         self.copy_by_state = nn.Embedding(len(KeywordState), 2)
         self.group = nn.Linear(width, groups.shape[1])
         self.group_by_state = nn.Embedding(len(KeywordState), groups.shape[1])
@@ -193,16 +196,16 @@ class AuxiliaryModel(nn.Module):
         cache: Any = None,
         first_slot: int = 0,
     ) -> SparseLogits:
-        """Say something about the next token at each position.
+        """Return logits of the next token at each position.
 
         Args:
             token_ids: ``[B, T]``, the token read at each position.
-            hidden: ``[B, T, D]``, the expert's final states there.
-            log_z: ``[B, T]``, the expert's own normaliser there, ``logsumexp(lm_logits)``.
+            hidden: ``[B, T, D]``, the frozen model's final states there.
+            log_z: ``[B, T]``, its normaliser there, ``logsumexp(lm_logits)``.
             position: ``[B, T]``, 0 at the last token before the text.
             keyword_ids: ``[B, F, K]``, or ``[B, N, F, K]`` for several keywords a text.
             progress: the keyword automaton at these positions, of each keyword.
-            mask: ``[B, 1, T, L]``, which of the L positions seen so far each may attend to.
+            mask: ``[B, 1, T, L]``, from ``text_mask``.
             cache, first_slot: a `transformers` cache and the layer number at which this model's layers begin.
         """
         if keyword_ids.dim() == 3:
@@ -217,7 +220,7 @@ class AuxiliaryModel(nn.Module):
         memory, memory_mask = self._remember(keyword_ids)
         for slot, block in enumerate(self.blocks, first_slot):
             x = block(x, mask, memory, memory_mask, cache, slot)
-        # what sets each keyword apart from the others; of one alone, nothing
+        # centred over the keywords of a row: zero where there is only one
         centered_state = keyword_state - keyword_state.sum(1, keepdim=True) / present.sum(1, keepdim=True)
         return self._write(self.norm(x), centered_state, progress, surprise, present)
 
@@ -236,7 +239,7 @@ class AuxiliaryModel(nn.Module):
         )
 
     def _remember(self, keyword_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """All keywords' pieces as memory ``[B, 1 + N K, d]`` behind one slot that is always there, and its mask."""
+        """Return the keywords' pieces as memory ``[B, 1 + N K, d]``, behind a slot that is never masked, and a mask."""
         pieces = keyword_ids[:, :, INSIDE].flatten(1)
         rows = _unit(self.unembedding[pieces.clamp(min=0)].float())
         order = torch.arange(keyword_ids.shape[-1], device=pieces.device).repeat(keyword_ids.shape[1])
@@ -248,46 +251,46 @@ class AuxiliaryModel(nn.Module):
     def _write(
         self, x: Tensor, centered_state: Tensor, progress: KeywordProgress, surprise: Tensor, present: Tensor
     ) -> SparseLogits:
-        own_head = self.head is not None
         by_state = (self.group_by_state(progress.state) * present).sum(1)
         group = PUSH_GAIN * (self.group(x) + by_state) * self.config.group_head
-        parts = SparseLogits(
-            shift=torch.cat([x if own_head else self.shift(x), group], -1),
-            matrix=torch.cat([self.head.weight, self.group_columns], 1) if own_head else self.support_rows,
-            support=self.support,
-            in_unembedding=not own_head,
-        )
+        if self.head is not None:
+            matrix = torch.cat([self.head.weight, self.group_columns], 1)
+            logits = SparseLogits(torch.cat([x, group], -1), matrix, self.support)
+        else:
+            assert self.shift is not None  # a model has one of the two
+            shift = torch.cat([self.shift(x), group], -1)
+            logits = SparseLogits(shift, self.support_rows, self.support, in_unembedding=True)
         if self.config.copy_head:
             copied = self.copy(x.unsqueeze(1) + centered_state) + self.copy_by_state(progress.state)
             push, forget = copied.split(1, -1)
             boosts = (PUSH_GAIN * push + FORGET_GAIN * forget * surprise)[..., 0].transpose(1, 2)
-            parts.boost_ids, parts.boosts = _merge_duplicate_boosts(progress.next_piece.transpose(1, 2), boosts)
-        return parts
+            logits.boost_ids, logits.boosts = _merge_duplicate_boosts(progress.next_piece.transpose(1, 2), boosts)
+        return logits
 
 
 def _keyword_mask(keyword_ids: Tensor) -> Tensor:
-    """Which keywords of ``[B, N, F, K]`` are asked for, ``[B, N, 1, 1]``; where none is, the first stands for that."""
+    """Return which keywords of ``[B, N, F, K]`` are present, ``[B, N, 1, 1]``; if none is, the first counts."""
     there = keyword_ids[:, :, INSIDE, 0] != NO_PIECE
     none = ~there.any(1, keepdim=True) & (torch.arange(there.shape[1], device=there.device) == 0)
     return (there | none).float()[..., None, None]
 
 
 def _merge_duplicate_boosts(ids: Tensor, boosts: Tensor) -> tuple[Tensor, Tensor]:
-    """``[B, T, N]`` each: a token that several keywords need next is boosted by one of them, the strongest boost."""
+    """Return ids and boosts ``[B, T, N]`` in which a token that several keywords need has the strongest boost."""
     same = ids.unsqueeze(-1) == ids.unsqueeze(-2)
     strongest = boosts.unsqueeze(-2).masked_fill(~same, -torch.inf).amax(-1)
     return ids.masked_fill(same.tril(-1).any(-1), NO_PIECE), strongest
 
 
 def _unit(x: Tensor) -> Tensor:
-    """Root-mean-square one, in float32: the expert's states and rows have scales of their own."""
+    """Scale to root-mean-square one, in float32: the frozen model's states and rows have scales of their own."""
     return F.rms_norm(x.float(), x.shape[-1:])
 
 
 def text_mask(position: Tensor, queries: int) -> Tensor:
-    """Who may look at whom, ``[B, 1, Q, L]``: each of the last ``queries`` positions at itself and at earlier text.
+    """Return the attention mask ``[B, 1, Q, L]`` of the last ``queries`` positions: causal, over the text alone.
 
-    Preamble and padding (``position < 0``) are nobody's business but their own, which keeps their softmax finite.
+    Preamble and padding (``position < 0``) attend only to themselves, which keeps their softmax finite.
     """
     length = position.shape[1]
     now = torch.arange(length - queries, length, device=position.device).unsqueeze(1)

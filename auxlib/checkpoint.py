@@ -1,8 +1,15 @@
-"""How is an auxiliary kept? Two files: its weights, and what one must know to put it beside its expert again."""
+"""Checkpoints: finished auxiliaries, and trainings to be resumed.
+
+An auxiliary is two files: its weights, and a JSON file that names the frozen model and the text template. A training's
+checkpoint is the trainer's own, completed by the state of the random draws.
+"""
 
 from __future__ import annotations
 
 import json
+import random
+import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
@@ -13,23 +20,26 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel
+from auxlib.data.storage import write_json_atomic
 from auxlib.errors import CheckpointError
 from auxlib.features import TextTemplate
 from auxlib.frozen import Expert, load_expert, require_same_expert
 
+RNG_STATE = "draws.json"  # written last, so that it also marks a training's checkpoint as complete
 WEIGHTS, SETTINGS = "auxiliary.safetensors", "auxiliary.json"
 NEEDED = ("auxiliary", "expert.fingerprint", "expert.reference", "frame.preamble_ids.0", "frame.end_id", "receipt")
 
 
 @dataclass(frozen=True)
 class AuxiliaryCheckpoint:
-    """An auxiliary with all that it needs.
+    """An auxiliary with its frozen model, its text template and its receipt.
 
     Attributes:
-        expert: the frozen half; only its reference and fingerprint are stored.
-        receipt: how the auxiliary was made.
+        expert: the frozen model; only its reference and fingerprint are stored.
+        receipt: the record of how the auxiliary was made.
     """
 
     auxiliary: AuxiliaryModel
@@ -52,13 +62,13 @@ class AuxiliaryCheckpoint:
         """Read both files.
 
         Args:
-            expert: an already loaded one; by default the one the auxiliary names.
-            swap: the expert may be another than the one the auxiliary was trained beside. It then reads states that
-                mean something else to it, so expect little; the receipt keeps the fingerprint that it knew.
+            expert: the frozen model, if it is loaded already; by default the one that the checkpoint names.
+            swap: allow another frozen model than the one of the training. Its states then have another meaning for the
+                auxiliary, so expect little; the receipt keeps the fingerprint of the training's model.
 
         Raises:
             CheckpointError: a file is missing, truncated or not an auxiliary.
-            ExpertMismatch: the expert is not the one the auxiliary was trained beside, and no swap was asked for.
+            ExpertMismatch: the frozen model is not the one of the training, and ``swap`` is False.
         """
         settings, weights = read_files(folder, "auxiliary", *NEEDED)
         expert = expert or load_expert(settings["expert"]["reference"])
@@ -96,7 +106,7 @@ def read_files(folder: str | Path, kind: str, *needed: str) -> tuple[dict[str, A
     """Read both files.
 
     Args:
-        needed: names that the settings must hold, one below another with a point between them.
+        needed: dotted names that the settings must hold, such as ``expert.fingerprint``.
 
     Raises:
         CheckpointError: a file is missing, or it is damaged.
@@ -117,3 +127,36 @@ def read_files(folder: str | Path, kind: str, *needed: str) -> tuple[dict[str, A
             f"the {kind} in {folder} is damaged or truncated ({error}); get a fresh copy or train it again."
         ) from error
     return settings, weights
+
+
+class SaveRngState(TrainerCallback):
+    """Complete each checkpoint with the collator's random state, which the trainer's own checkpoints lack."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **known: Any) -> None:
+        """Write the collator's state, and torch's under both names, for one process or several to resume."""
+        if not state.is_world_process_zero:  # the first process alone makes the batches
+            return
+        assert args.output_dir is not None
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        alone, first = folder / "rng_state.pth", folder / "rng_state_0.pth"
+        shutil.copy(*((first, alone) if first.exists() else (alone, first)))
+        write_json_atomic(folder / RNG_STATE, {"draws": self.rng.getstate()})
+
+
+def newest_checkpoint(output_dir: Path) -> Path | None:
+    """Return the newest complete checkpoint; one that was being written when the process died is passed over."""
+    complete = {
+        int(match[1]): path.parent
+        for path in output_dir.glob(f"checkpoint-*/{RNG_STATE}")
+        if (match := re.fullmatch(r"checkpoint-(\d+)", path.parent.name))
+    }
+    return complete[max(complete)] if complete else None
+
+
+def restore_rng_state(rng: random.Random, checkpoint: Path) -> None:
+    """Set the collator's random state to the one of a checkpoint."""
+    version, words, gauss = json.loads((checkpoint / RNG_STATE).read_text())["draws"]
+    rng.setstate((version, tuple(words), gauss))

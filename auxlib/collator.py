@@ -1,7 +1,7 @@
-"""How do rows of the feature cache become a batch?
+"""Collation of cached features: padded batches, with a condition drawn anew for each row.
 
-The cache lies on disk as Arrow, and a row of it is a few slices of mapped memory. They are found by their offsets and
-copied once, into the padded batch; what they say is drawn there too: which condition each row is asked for this time.
+The cache is an Arrow table on disk, and a row of it is a few slices of mapped memory. They are found by their offsets
+and copied once, into the padded batch.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORE_INDEX = -100
-NOTHING: Spelling = ((), ())
+NO_CONDITION: Spelling = ((), ())
 
 
 class FeatureRows(torch.utils.data.Dataset):
-    """Rows of a cache as views into the mapped table: no numbers are converted or copied.
+    """A feature table as a dataset of views into mapped memory: no numbers are converted or copied.
 
     Args:
         features: from ``cache_features`` or ``cache_states``: lists of numbers, one of them ``token_ids``.
-        plain: a column that is given as it is.
+        plain: a column that is passed on as it is.
 
     Attributes:
         lengths: tokens of each text.
@@ -51,7 +51,7 @@ class FeatureRows(torch.utils.data.Dataset):
 
 
 class _Lists:
-    """A column of lists of numbers: where each one lies."""
+    """A column of lists of numbers, indexed by offsets."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
         self.values = [chunk.values.to_numpy() for chunk in column.chunks]
@@ -68,17 +68,17 @@ class _Lists:
 
 
 class FeatureCollator:
-    """Rows of the feature cache to one padded batch, with a condition drawn anew for each row.
+    """Collate rows of the feature cache into a padded batch, with a condition drawn for each row.
 
     Args:
-        tokenizer: the expert's.
+        tokenizer: the frozen model's.
         opening_id: the last token before the text.
-        drop: share of rows whose condition is left out, so that one auxiliary also learns the unconditional task.
-        foreign: share of rows that are asked for another row's word, and only teach that they cannot end without it.
-        most: rows are asked for up to so many of their words; how many is drawn evenly.
-        spelled: False where keywords are labels, such as "short", which no text needs to hold.
-        chooser: which of a row's keywords is asked for. Only those that the keyword automaton would find in the row are
-            offered: a word in quotes or in unusual capitals would teach that a text may end without its keyword.
+        condition_dropout: share of rows without a condition, so that one auxiliary also learns the unconditional task.
+        negative_rate: share of rows with another row's word, which only show that a text cannot end without it.
+        max_keywords: rows have up to so many of their words as conditions; the number is drawn evenly.
+        must_appear: False where keywords are labels, such as "short", which no text needs to hold.
+        chooser: draws one of a row's keywords. It is offered only those that the keyword automaton finds in the row: a
+            word in quotes or unusual capitals would teach that a text may end without its keyword.
     """
 
     def __init__(
@@ -92,21 +92,21 @@ class FeatureCollator:
         max_keywords: int = 1,
         must_appear: bool = True,
     ) -> None:
-        self.opening_id, self.condition_dropout, self.negative_rate, self.chooser = (
-            opening_id,
-            condition_dropout,
-            negative_rate,
-            chooser,
-        )
+        self.opening_id, self.chooser = opening_id, chooser
+        self.condition_dropout, self.negative_rate = condition_dropout, negative_rate
         self.max_keywords, self.must_appear = max_keywords, must_appear
         self.rng = random.Random(seed)
         self.tokenizer = tokenizer
         self.spellings: dict[str, Spelling | None] = {}  # None for what cannot be a keyword
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """``token_ids``, ``targets``, ``log_mass_outside_support``, ``log_z``
-        ``[B, T]``; ``hidden [B, T, D]``; ``keyword_ids [B, F, K]``
-        (``[B, N, F, K]`` if several are asked for); ``censored [B]``, True for rows asked for a foreign word."""
+        """Return one batch.
+
+        Returns:
+            ``token_ids``, ``targets``, ``log_mass_outside_support``, ``log_z`` ``[B, T]``; ``hidden [B, T, D]``;
+            ``keyword_ids [B, F, K]``, or ``[B, N, F, K]`` if rows may have several; ``censored [B]``, True for rows
+            with another row's word.
+        """
         keywords, censored = self._conditions(rows)
         texts = [np.asarray(row["token_ids"]) for row in rows]
         read = [np.concatenate([[self.opening_id], text[:-1]]) for text in texts]
@@ -122,7 +122,7 @@ class FeatureCollator:
         }
 
     def _conditions(self, rows: Sequence[dict[str, Any]]) -> tuple[list[list[Spelling]], list[bool]]:
-        """The conditions of each row: its own words, none, or one of its neighbour's in the place of an own one."""
+        """Return each row's conditions (own words, none, or a neighbour's word for an own one) and censored flags."""
         texts = [np.asarray(row["token_ids"]).tolist() for row in rows]
         new = {word: None for row in rows for word in row["keywords"] if word not in self.spellings}
         self.spellings |= encode_usable(self.tokenizer, list(new))
@@ -132,29 +132,30 @@ class FeatureCollator:
             other = own[i - 1][0]
             swap = self.rng.random() < self.negative_rate and bool(other[INSIDE]) and not is_spelled_in(ids, other)
             drop = not swap and self.rng.random() < self.condition_dropout
-            keywords.append([*own[i][1:], other] if swap else [NOTHING] if drop else own[i])
+            keywords.append([*own[i][1:], other] if swap else [NO_CONDITION] if drop else own[i])
             censored.append(swap)
         return keywords, censored
 
     def _own(self, keywords: Sequence[str], ids: Sequence[int]) -> list[Spelling]:
-        """The pieces of one or more of a row's own keywords; nothing when none of them is spelled out as pieces."""
+        """Return the pieces of one or more of a row's own keywords, or of none when the text holds none of them."""
         usable = [pair for word in keywords if (pair := self.spellings[word])]
         spelled = [pair for pair in usable if is_spelled_in(ids, pair)] if self.must_appear else usable
         chosen: list[Spelling] = []
         for _ in range(self.rng.randint(1, self.max_keywords) if self.max_keywords > 1 else 1):
-            if (one := self.chooser([pair for pair in spelled if pair not in chosen], self.rng)) is not None:
-                chosen.append(one)
-        return chosen or [NOTHING]
+            pair = self.chooser([pair for pair in spelled if pair not in chosen], self.rng)
+            if pair is not None:
+                chosen.append(pair)
+        return chosen or [NO_CONDITION]
 
     def _stacked(self, keywords: Sequence[Sequence[Spelling]]) -> Tensor:
         if self.max_keywords == 1:
             return pad_keywords([row[0] for row in keywords])
-        filled = [pair for row in keywords for pair in [*row, *[NOTHING] * (self.max_keywords - len(row))]]
+        filled = [pair for row in keywords for pair in [*row, *[NO_CONDITION] * (self.max_keywords - len(row))]]
         return pad_keywords(filled).unflatten(0, (len(keywords), self.max_keywords))
 
 
 def padded(values: Sequence[np.ndarray], dtype: Any = None, fill: float = 0) -> Tensor:
-    """Arrays of different lengths side by side, ``[B, T, …]``."""
+    """Stack arrays of different lengths, ``[B, T, …]``."""
     longest = max(map(len, values))
     out = np.full((len(values), longest, *values[0].shape[1:]), fill, dtype or values[0].dtype)
     for row, value in zip(out, values, strict=True):

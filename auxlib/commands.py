@@ -42,9 +42,9 @@ def add_commands(add: Add) -> None:
     add("doctor", doctor_command, "say what is there and what is missing")
 
     generate = add("generate", generate_command, "write sentences that use a keyword, or several")
-    asked = generate.add_mutually_exclusive_group(required=True)
-    asked.add_argument("--keyword", type=_one_word, metavar="WORD", dest="keywords", help="a word or short phrase")
-    asked.add_argument("--keywords", type=_words, metavar="WORD,WORD", help="several, for every sentence")
+    words = generate.add_mutually_exclusive_group(required=True)
+    words.add_argument("--keyword", type=_one_word, metavar="WORD", dest="keywords", help="a word or short phrase")
+    words.add_argument("--keywords", type=_words, metavar="WORD,WORD", help="several, for every sentence")
     generate.add_argument("--prompt", default="", metavar="TEXT", help="how every sentence begins")
     generate.add_argument("--guarantee", action="store_true", help="no sentence is over without its words")
     generate.add_argument("--n", type=positive, default=5, help="how many sentences (default 5)")
@@ -100,7 +100,7 @@ def fetch_command(args: Namespace) -> None:
 
 
 def _needed_by_the_notebooks() -> list[str]:
-    """Every asset that `notebooks/course.toml` names."""
+    """Return the assets that `notebooks/course.toml` names."""
     import tomllib
 
     from auxlib.data.assets import ASSETS
@@ -120,22 +120,21 @@ def doctor_command(args: Namespace) -> int:
 
 
 def generate_command(args: Namespace) -> int:
-    """Print n sentences around a keyword, or around several."""
+    """Print n sentences for one keyword or several."""
+    from auxlib.generation import write_sentences
     from auxlib.keywords import check_keyword, contains_keyword
     from auxlib.modeling import AuxiliaryTunedLM
-    from auxlib.product import as_weight
-    from auxlib.recipes import load_pretrained, write_sentences
+    from auxlib.product import check_weight
+    from auxlib.recipes import load_pretrained
 
     words = [check_keyword(word) for word in args.keywords]  # before seconds are spent on loading
-    as_weight(args.weight, args.n)
+    check_weight(args.weight)
     several = len(words) > 1
     model = (
         AuxiliaryTunedLM.from_pretrained(args.checkpoint) if args.checkpoint else load_pretrained(multi_keyword=several)
     )
-    options = {
-        "weight": args.weight, "start": args.prompt, "guarantee": args.guarantee, "temperature": args.temperature,
-        "top_p": args.top_p, "max_new_tokens": args.max_new_tokens,
-    }  # fmt: skip
+    options = {name: getattr(args, name) for name in ("weight", "guarantee", "temperature", "top_p", "max_new_tokens")}
+    options["start"] = args.prompt
     rows = [tuple(words) if several else words[0]] * args.n
     if args.stream:
         texts = _streamed(model, rows, args.seed, options)
@@ -149,8 +148,8 @@ def generate_command(args: Namespace) -> int:
         print(f"note: the given beginning holds {named} already; it is not asked for again.", file=sys.stderr)
     if args.jsonl:
         for text, holds in zip(texts, held, strict=True):
-            said = {"keywords": words, "text": text, "holds": holds, "lambda": args.weight, "seed": args.seed}
-            print(json.dumps(said, ensure_ascii=False))
+            record = {"keywords": words, "text": text, "holds": holds, "lambda": args.weight, "seed": args.seed}
+            print(json.dumps(record, ensure_ascii=False))
         return 0
     settings = f"λ = {args.weight:g}, temperature {args.temperature:g}, seed {args.seed}"
     print(f"\n{sum(held)} of {args.n} hold {' and '.join(map(repr, words))}  ({settings})")
@@ -158,10 +157,10 @@ def generate_command(args: Namespace) -> int:
 
 
 def _streamed(model: AuxiliaryTunedLM, rows: Sequence[Keywords], seed: int, options: Mapping[str, Any]) -> list[str]:
-    """One sentence after another, shown while it is written."""
+    """Generate one sentence after another, each shown while it grows."""
     from transformers import TextStreamer
 
-    from auxlib.recipes import write_sentences
+    from auxlib.generation import write_sentences
 
     streamer = TextStreamer(model.expert_info.tokenizer, skip_prompt=True, skip_special_tokens=True)
     texts = []
@@ -180,12 +179,12 @@ def train_command(args: Namespace) -> int:
     from auxlib.data.storage import rank_and_world_size
     from auxlib.recipes import SHIPPED_LENGTH, labelled, length_label, prepare_data, train
 
-    stuff = prepare_data(recipe_for(args.profile, args.seed, args.what))
-    stuff = labelled(stuff, length_label) if args.what == SHIPPED_LENGTH else stuff
-    print(f"{len(stuff.train)} sentences, support of {len(stuff.support)} tokens, expert {stuff.expert.fingerprint}")
-    model, run = train(stuff, output_dir=f"build/training/{args.what}-{args.profile}")
+    data = prepare_data(recipe_for(args.profile, args.seed, args.what))
+    data = labelled(data, length_label) if args.what == SHIPPED_LENGTH else data
+    print(f"{len(data.train)} sentences, support of {len(data.support)} tokens, expert {data.expert.fingerprint}")
+    model, run = train(data, output_dir=f"build/training/{args.what}-{args.profile}")
     if rank_and_world_size()[0]:
-        return 0  # of several processes one saves
+        return 0  # one of several processes saves
     model.receipt["command"] = f"python -m auxlib train {args.what} --profile {args.profile} --seed {args.seed}"
     out = checkpoint_folder(args)
     model.save_pretrained(out)
@@ -197,16 +196,15 @@ def train_command(args: Namespace) -> int:
 
 def checkpoint_folder(args: Namespace) -> Path:
     """Return where a training's result goes: only a full one may replace what the course ships."""
-
     kept = data_dir() if args.profile == "full" else data_dir().parent / "build"
     return args.out or kept / "checkpoints" / args.what
 
 
 def recipe_for(profile: str, seed: int = 0, name: str = "wordnet-keyword") -> Recipe:
-    """The recipe of an auxiliary that the course ships; profiles differ in size only."""
+    """Return the recipe of an auxiliary that the course ships; profiles differ in size only."""
     from dataclasses import replace
 
-    from auxlib.recipes import QUICK, RECIPES, scaled_down
+    from auxlib.recipes import QUICK, RECIPES
 
     recipe = replace(RECIPES[name], seed=seed)
-    return scaled_down(recipe, QUICK.sentences, QUICK.epochs) if profile == "quick" else recipe
+    return replace(recipe, sentences=QUICK.sentences, epochs=QUICK.epochs) if profile == "quick" else recipe

@@ -1,12 +1,12 @@
-"""How can a word be guaranteed?
+"""Hard keyword constraints: a logits processor under which no text ends without its words.
 
-An auxiliary makes a keyword likely; this makes it certain, beside any model, as a logits processor. Three rules, each
-only while a word is missing:
+An auxiliary makes a keyword likely; this makes it certain, beside any model. Three rules, each only while a word is
+missing:
 
 * a text may not end, and a word that was just completed may not grow into another one;
-* a word is taken at a good moment: after a look at the first third of the room there is for it, at the first place
-  where it fits better than anywhere before (the rule of the secretary problem, Ferguson 1989);
-* when only the room for what is missing is left, it is written there and then.
+* a word is forced at a good place: after the first third of the room there is for it, at the first place where it fits
+  better than at all places before (the rule of the secretary problem, Ferguson 1989);
+* when only the room for the missing words is left, they are forced at once.
 
 Axes: ``B`` rows (of each as many as there are beams), ``L`` tokens read so far, ``V`` vocabulary, ``N`` keywords, ``F``
 spellings, ``K`` pieces.
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from auxlib.modeling import AuxiliaryTunedLM
 
 Text: TypeAlias = tuple[int, ...]
-LOOK = 1 / 3  # about 1/e, the share of the places that is looked at before one is taken
+LOOK = 1 / 3  # about 1/e: the share of the places that is observed before one is chosen
 
 
 class KeywordConstraint(LogitsProcessor):
-    """Every keyword of a row will have been written when its text is over.
+    """Force every keyword of a row before its text ends.
 
     Args:
         keyword_ids: ``[B, F, K]`` or ``[B, N, F, K]`` from ``keyword_batch``.
@@ -44,7 +44,7 @@ class KeywordConstraint(LogitsProcessor):
         start: ``[B]``, how many tokens stand before each row's text, padding included.
         prompt: how many tokens stand in a row before the first new one.
         length: how many new ones there may be.
-        spare: how many of those are kept for the end of the text.
+        spare: how many of those are reserved for the end of the text.
 
     Raises:
         KeywordError: the words of a row do not fit into the length.
@@ -80,7 +80,7 @@ class KeywordConstraint(LogitsProcessor):
     def beside(
         cls, model: AuxiliaryTunedLM, inputs: Mapping[str, Tensor], length: int, spare: int = 3
     ) -> KeywordConstraint:
-        """For ``model.generate(**inputs, max_new_tokens=length, logits_processor=[...])``."""
+        """Build the constraint for ``model.generate(**inputs, max_new_tokens=length, logits_processor=[...])``."""
         mask = inputs["attention_mask"]
         closing = model.auxiliary.groups[:, CLOSING].clone()
         closing[[model.template.end_id, model.expert_info.end_of_text_id]] = True
@@ -89,7 +89,7 @@ class KeywordConstraint(LogitsProcessor):
         return cls(inputs["keyword_ids"], model.continuation_mask, ids, start, mask.shape[1], length, spare, spoiling)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Change the logits ``[B, V]`` of the token after ``input_ids [B, L]``."""
+        """Return the constrained logits ``[B, V]`` of the token after ``input_ids [B, L]``."""
         beams = len(input_ids) // len(self.keyword_ids)
         progress, wanted = self._read(input_ids, beams)
         missing, fresh = wanted & (progress.remaining > 0), (wanted & (progress.state == KeywordState.COMPLETE)).any(1)
@@ -101,26 +101,26 @@ class KeywordConstraint(LogitsProcessor):
             left = self.end - input_ids.shape[1] - self.spare
             slack = (left - (missing * self._repeat(self.pieces, beams)).sum(1)).tolist()
             fits = scores.gather(1, progress.next_piece.clamp(min=0)) - scores.logsumexp(1, keepdim=True)
-            fits = fits.masked_fill(~missing, -torch.inf).tolist()
+            by_row: list[list[float]] = fits.masked_fill(~missing, -torch.inf).tolist()
             for row in rows:
                 text = (row // beams, *input_ids[row].tolist())
                 begun = (missing[row] & (progress.state[row] == KeywordState.PARTIAL)).tolist()
-                word = self._choose(text, fits[row], begun, slack[row])
+                word = self._choose(text, by_row[row], begun, slack[row])
                 if word is not None:
                     self._force(scores[row], int(progress.next_piece[row, word]), (word, *text))
         return scores
 
     def _choose(self, text: Text, fits: list[float], begun: list[bool], slack: int) -> int | None:
-        """The missing word whose next piece must be written now, if one must.
+        """Return the missing word whose next piece must be written now, or None.
 
         Args:
-            text: the row's number and all that it has read.
+            text: the row's number and its tokens so far.
             fits: log-probability of each word's next piece; ``-inf`` for words that are not missing.
-            begun: which of the words are under way.
-            slack: how many tokens may still be written before there is only room for what is missing.
+            begun: which of the words are partly written.
+            slack: how many tokens may still be written before only the room for the missing words is left.
         """
         best = self.best.get(text[:-1], [-torch.inf] * len(fits))
-        # only a word's first piece says how well it fits
+        # only a word's first piece shows how well it fits
         tops = [top if under_way else max(top, fit) for top, fit, under_way in zip(best, fits, begun, strict=True)]
         self.best[text] = tops
         under_way = [n for n, is_begun in enumerate(begun) if is_begun]
@@ -133,7 +133,7 @@ class KeywordConstraint(LogitsProcessor):
         return max(better, key=fits.__getitem__) if better and looked and not under_way else None
 
     def _force(self, scores: Tensor, token: int, key: Text) -> None:
-        """Leave one token, with the score that it had: to a beam search it is as improbable as it is."""
+        """Allow one token alone, with its own score, so that a beam search sees its true probability."""
         own = scores[token].clone().nan_to_num(neginf=0.0)
         scores.fill_(-torch.inf)[token] = own
         self.taken.add((*key, token))
@@ -143,7 +143,7 @@ class KeywordConstraint(LogitsProcessor):
         return rows.repeat_interleave(beams, 0)
 
     def _read(self, input_ids: Tensor, beams: int) -> tuple[KeywordProgress, Tensor]:
-        """The state of every keyword at the end of the text, ``[B, N]`` each, and which are asked for."""
+        """Return the state of every keyword at the end of the text, ``[B, N]`` each, and which keywords are present."""
         keyword_ids, start = self._repeat(self.keyword_ids, beams), self._repeat(self.start, beams)
         position = torch.arange(input_ids.shape[1], device=input_ids.device) - (start[:, None] - 1)
         progress = batched_keyword_progress(input_ids, position, keyword_ids, self.continuation_mask)

@@ -1,12 +1,12 @@
-"""The errors a user of auxlib can meet: each says what was wrong, what was expected, and what to do."""
+"""Typed errors of auxlib; every message names the fault, the expectation and the remedy."""
 
 
 class AuxlibError(Exception):
-    """Base of every error that auxlib raises on purpose."""
+    """Base class of all errors that auxlib raises on purpose."""
 
 
 class VocabularyMismatch(AuxlibError, ValueError):
-    """Logits that are to be added do not speak about the same tokens."""
+    """Logits that are to be added have different vocabularies."""
 
 
 class WeightError(AuxlibError, ValueError):
@@ -18,7 +18,7 @@ class KeywordError(AuxlibError, ValueError):
 
 
 class AssetError(AuxlibError, RuntimeError):
-    """A model or corpus could not be fetched, or is not what its checksum says."""
+    """A model or corpus could not be fetched, or does not match its checksum."""
 
 
 class CorpusError(AuxlibError, ValueError):
@@ -34,11 +34,11 @@ class ExpertMismatch(AuxlibError, ValueError):
 
 
 class CheckpointError(AuxlibError, RuntimeError):
-    """A saved auxiliary is missing, truncated, or not what it claims to be."""
+    """A saved auxiliary is missing, truncated, or not what its settings describe."""
 
 
 class TrainingError(AuxlibError, ValueError):
-    """A training cannot be done as it was asked for."""
+    """A training cannot be done with these arguments."""
 
 
 class CourseError(AuxlibError, ValueError):
@@ -46,11 +46,11 @@ class CourseError(AuxlibError, ValueError):
 
 
 class WorldError(AuxlibError, ValueError):
-    """A question to a world whose truth is known cannot be answered: the text, prefix or table does not fit it."""
+    """A text, prefix or table does not fit a synthetic world."""
 
 
 class ResultsMismatch(AuxlibError, ValueError):
-    """Recorded results were made by other code or data than is here."""
+    """Recorded results were made by another version, other data or other behaviour than is here."""
 
 
 class SettingError(AuxlibError, ValueError):

@@ -1,12 +1,14 @@
-"""What does the frozen expert say about a corpus, once and for all?
+"""The feature cache: a frozen language model's hidden states over a corpus, computed once.
 
-A frozen expert gives the same hidden states in every epoch, so they are computed once and kept on disk as an Arrow
-table (`datasets`, memory-mapped): training then costs the auxiliary and one unembedding product, never the expert.
-Per token one vector of D floats is kept and one number, the log-mass of the tokens outside the support; logits,
-V floats a token, are never stored.
+A frozen model gives the same hidden states in every epoch, so they are computed once and stored on disk as an Arrow
+table (`datasets`, memory-mapped): training then costs the auxiliary and one unembedding product, never the frozen
+model. Per token the table holds one vector of D floats and the log-mass of the tokens outside the support; logits, V
+floats a token, are never stored.
 
-A text is framed as ``preamble + text + end``: the preamble is a fixed text that only the expert's side of the product
-needs (it shows what kind of sentence is wanted), the end is the token that closes a text after that preamble.
+A text is laid out as ``preamble + text + end``: the preamble is a fixed text that only the frozen model reads (it shows
+what kind of sentence is wanted), the end is the token that closes a text after that preamble.
+
+Axes: ``B`` texts, ``T`` tokens, ``D`` the frozen model's width, ``V`` vocabulary, ``S`` support.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -32,9 +34,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 CLOSING, CONTINUING = 0, 1  # the groups of token_groups
-CHUNK_ROWS = 256  # rows of V logits
+CHUNK_ROWS = 256  # rows of V logits that are computed together
 CACHE_VERSION = 4  # counts up when the columns or their precision change: no older cache is taken for a new one
-# Shows the expert what is wanted: short, everyday example sentences, one a line. The sentences are ours.
+# shows the frozen model what is wanted: short, everyday example sentences, one a line; written for this course
 EXAMPLES_PREAMBLE = (
     "Example sentences:\n"
     "The dog barked at the postman.\n"
@@ -48,9 +50,9 @@ EXAMPLES_PREAMBLE = (
 
 @dataclass(frozen=True)
 class TextTemplate:
-    """How a text is laid out for the expert: ``preamble_ids + text ids + end_id``.
+    """The layout of a text: ``preamble_ids + text ids + end_id``.
 
-    ``preamble_ids`` is never empty: without a preamble it is the end-of-text mark, which also opens a text.
+    ``preamble_ids`` is never empty: without a preamble it is the end-of-text token, which also opens a text.
     """
 
     preamble_ids: tuple[int, ...]
@@ -58,20 +60,20 @@ class TextTemplate:
 
     @classmethod
     def of(cls, expert: Expert, preamble: str = EXAMPLES_PREAMBLE) -> TextTemplate:
-        """Tokenise a preamble. One that ends in a line break makes the line break the end of every text."""
+        """Tokenise a preamble. If it ends in a line break, the line break ends every text."""
         opening = expert.end_of_text_id
         ids = expert.tokenizer(preamble, add_special_tokens=False)["input_ids"] if preamble else []
         return cls((opening, *ids), ids[-1] if preamble.endswith("\n") else opening)
 
     def encode(self, expert: Expert, text: str) -> list[int]:
-        """The ids of one text with its end, without the preamble."""
+        """Return the ids of one text with its end, without the preamble."""
         return [*expert.tokenizer(text, add_special_tokens=False)["input_ids"], self.end_id]
 
 
 def choose_support(sequences: Sequence[Sequence[int]], vocabulary: int, at_least: int = 3) -> Tensor:
-    """The tokens an auxiliary may speak about: those seen ``at_least`` times in training, sorted, ``[S]``.
+    """Return the support of an auxiliary: the tokens seen ``at_least`` times in training, sorted, ``[S]``.
 
-    The rest of the vocabulary keeps the frozen model's opinion and enters the normaliser as one cached number.
+    Outside the support the frozen model's logits stay as they are; they enter the normaliser as one cached number.
     """
     counts = torch.zeros(vocabulary, dtype=torch.long)
     for sequence in sequences:
@@ -80,11 +82,11 @@ def choose_support(sequences: Sequence[Sequence[int]], vocabulary: int, at_least
 
 
 def token_groups(sequences: Sequence[Sequence[int]], continues: Tensor, at_least: int = 5) -> Tensor:
-    """Groups of tokens that an auxiliary raises and lowers together, ``[V, 2]``.
+    """Return the groups of tokens whose logits an auxiliary raises and lowers together, ``[V, 2]``.
 
-    The first group closes a text: the end itself, and what stood right before it ``at_least`` times. A full stop that
-    must not come yet then teaches what the line break after it would mean, which no gold text ever shows. The second
-    group carries a word on (``continuation_mask``).
+    The first group closes a text: the end itself, and the tokens that stood right before it ``at_least`` times. A full
+    stop that must not come yet thereby carries the meaning of the line break after it, which no training text shows.
+    The second group carries a word on (``continuation_mask``).
     """
     closing = torch.zeros_like(continues)
     counts = Counter(sequence[-2] for sequence in sequences if len(sequence) > 1)
@@ -101,23 +103,26 @@ def cache_features(
     dtype: torch.dtype = torch.float16,
     batch_tokens: int = 1024,
     progress: bool = True,
+    encoded: Sequence[Sequence[int]] | None = None,
 ) -> Dataset:
-    """Run the expert over a corpus once and keep what training needs.
+    """Run the frozen model over a corpus once and store what training needs.
 
     Args:
         dataset: rows with ``text`` and ``keywords``.
-        frame: preamble and end of every text.
-        support: token ids ``[S]`` the auxiliary will speak about; None means the whole vocabulary.
+        template: preamble and end of every text.
+        support: token ids ``[S]`` of the auxiliary's support; None means the whole vocabulary.
         dtype: of the stored vectors; float16 halves the size of float32 and moves the loss by less than 1e-3.
-        batch_tokens: how many tokens the expert reads at once.
+        batch_tokens: tokens in one batch of the frozen model.
+        encoded: the texts as `TextTemplate.encode` gives them, when they are tokenised already.
 
     Returns:
         A memory-mapped ``Dataset`` sorted by length with columns ``text``, ``keywords``, ``token_ids`` (the text and
         its end, ``[T]``), ``hidden`` (``[T * D]``, the state that predicts each of those tokens),
         ``log_mass_outside_support`` (``[T]``, ``log Σ_{v∉S} exp(lm_logits_v)``, ``-inf`` for the whole vocabulary)
-        and ``log_z`` (``[T]``, over all tokens).
+        and ``log_z`` (``[T]``, over all tokens). The folder's name is a hash of everything the numbers depend on.
 
-    The folder's name is a hash of everything the numbers depend on, and it is read once (`once.py`).
+    Raises:
+        CorpusError: the corpus is empty.
     """
     from datasets import Features, List, Value
 
@@ -125,31 +130,32 @@ def cache_features(
         raise CorpusError("there is no text to cache.")
 
     @cache
-    def encoded() -> list[list[int]]:
-        return [template.encode(expert, text) for text in dataset["text"]]
+    def token_ids() -> Sequence[Sequence[int]]:
+        return [template.encode(expert, text) for text in dataset["text"]] if encoded is None else encoded
 
-    columns = Features({
-        "text": Value("string"),
-        "keywords": List(Value("string")),
-        "token_ids": List(Value("int32")),
-        "hidden": List(Value(str(dtype).removeprefix("torch."))),
-        "log_mass_outside_support": List(Value("float32")),
-        "log_z": List(Value("float32")),
-    })  # fmt: skip
+    columns = Features(
+        {
+            "text": Value("string"),
+            "keywords": List(Value("string")),
+            "token_ids": List(Value("int32")),
+            "hidden": List(Value(str(dtype).removeprefix("torch."))),
+            "log_mass_outside_support": List(Value("float32")),
+            "log_z": List(Value("float32")),
+        }
+    )
 
     def read(batches: Batches) -> Iterator[dict]:
-        return _feature_rows(expert, dataset, encoded(), batches, template, support, dtype, progress)
+        return _feature_rows(expert, dataset, token_ids(), batches, template, support, dtype, progress)
 
     folder = cache_dir() / "features" / _cache_key(expert, dataset, template, support, dtype)
-    return load_or_build(folder, columns, lambda: list(by_length(encoded(), batch_tokens)), read)
+    return load_or_build(folder, columns, lambda: list(by_length(token_ids(), batch_tokens)), read)
 
 
 def _cache_key(
-    expert: Expert, dataset: Dataset, frame: TextTemplate, support: Tensor | None, dtype: torch.dtype
+    expert: Expert, dataset: Dataset, template: TextTemplate, support: Tensor | None, dtype: torch.dtype
 ) -> str:
-    digest = hashlib.sha256(
-        json.dumps([CACHE_VERSION, expert.fingerprint, asdict(frame), str(dtype), str(expert.model.dtype)]).encode()
-    )
+    settings = [CACHE_VERSION, expert.fingerprint, asdict(template), str(dtype), str(expert.model.dtype)]
+    digest = hashlib.sha256(json.dumps(settings).encode())
     digest.update(b"all" if support is None else support.numpy().tobytes())
     for row in dataset.select_columns(["text", "keywords"]):
         digest.update(json.dumps([row["text"], row["keywords"]]).encode())
@@ -161,7 +167,7 @@ def _feature_rows(
     dataset: Dataset,
     encoded: Sequence[Sequence[int]],
     batches: Batches,
-    frame: TextTemplate,
+    template: TextTemplate,
     support: Tensor | None,
     dtype: torch.dtype,
     progress: bool,
@@ -169,44 +175,45 @@ def _feature_rows(
     from tqdm.auto import tqdm
 
     source = dataset.select_columns(["text", "keywords"])
-    prefix, total = read_preamble(expert, frame), sum(len(encoded[row]) for batch in batches for row in batch)
-    with tqdm(
-        total=total, desc="frozen expert reads", unit="token", disable=not progress or rank_and_world_size()[0] > 0
-    ) as bar:
+    prefix, total = read_preamble(expert, template), sum(len(encoded[row]) for batch in batches for row in batch)
+    quiet = not progress or rank_and_world_size()[0] > 0
+    with tqdm(total=total, desc="frozen expert reads", unit="token", disable=quiet) as bar:
         for batch in batches:
             ids = [encoded[row] for row in batch]
-            hidden = read_texts(expert, prefix, ids, frame)
-            rest, log_z = normalisers(expert, hidden, support)
+            hidden = read_texts(expert, prefix, ids, template)
+            outside, log_z = normalisers(expert, hidden, support)
             for i, (row, tokens) in enumerate(zip(batch, ids, strict=True)):
-                kept = hidden[i, : len(tokens)].to("cpu", dtype).flatten()
-                yield {**source[row], "token_ids": tokens, "hidden": kept.numpy(),
-                       "log_mass_outside_support": rest[i, : len(tokens)].cpu().numpy(),
-                       "log_z": log_z[i, : len(tokens)].cpu().numpy()}  # fmt: skip
+                yield {
+                    **source[row],
+                    "token_ids": tokens,
+                    "hidden": hidden[i, : len(tokens)].to("cpu", dtype).flatten().numpy(),
+                    "log_mass_outside_support": outside[i, : len(tokens)].cpu().numpy(),
+                    "log_z": log_z[i, : len(tokens)].cpu().numpy(),
+                }
             bar.update(sum(map(len, ids)))
 
 
 @torch.inference_mode()
 def normalisers(expert: Expert, hidden: Tensor, support: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The frozen model's log-mass outside the support and over all tokens, ``[B, T, D]`` to ``[B, T]`` each.
+    """Return the frozen model's log-mass outside the support and over all tokens, ``[B, T, D]`` to ``[B, T]`` each.
 
-    In place and a few rows at a time: V logits a token are the largest thing that is ever made here. In full precision,
-    as the loss is: logits of 20 in bfloat16 are a tenth apart.
+    In place and a few rows at a time, because V logits a token are the largest tensor of all. In full precision, as the
+    loss is: logits of 20 in bfloat16 are a tenth apart.
     """
-    rest, log_z, matrix = [], [], expert.unembedding.float()
+    outside, log_z, matrix = [], [], expert.unembedding.float()
     for rows in hidden.flatten(0, 1).split(CHUNK_ROWS):
         lm_logits = rows.float() @ matrix.T
         top = lm_logits.amax(-1)
         shares = lm_logits.sub_(top.unsqueeze(-1)).exp_()
         log_z.append(shares.sum(-1).log() + top)
-        spoken = slice(None) if support is None else support.to(hidden.device)
-        shares[:, spoken] = 0.0
-        rest.append(shares.sum(-1).log() + top)
-    return torch.cat(rest).view(hidden.shape[:2]), torch.cat(log_z).view(hidden.shape[:2])
+        shares[:, slice(None) if support is None else support.to(hidden.device)] = 0.0
+        outside.append(shares.sum(-1).log() + top)
+    return torch.cat(outside).view(hidden.shape[:2]), torch.cat(log_z).view(hidden.shape[:2])
 
 
 @torch.inference_mode()
-def read_preamble(expert: Expert, template: TextTemplate) -> tuple[object, Tensor]:
-    """The expert's cache after the preamble and its last hidden state ``[1, 1, D]``: computed once for all texts."""
+def read_preamble(expert: Expert, template: TextTemplate) -> tuple[Any, Tensor]:
+    """Return the frozen model's cache after the preamble, and its last hidden state there, ``[1, 1, D]``."""
     ids = torch.tensor([template.preamble_ids], device=expert.model.device)
     out = expert.model.base_model(ids, use_cache=True)
     return out.past_key_values, out.last_hidden_state[:, -1:]
@@ -214,9 +221,9 @@ def read_preamble(expert: Expert, template: TextTemplate) -> tuple[object, Tenso
 
 @torch.inference_mode()
 def read_texts(
-    expert: Expert, prefix: tuple[object, Tensor], texts: Sequence[Sequence[int]], template: TextTemplate
+    expert: Expert, prefix: tuple[Any, Tensor], texts: Sequence[Sequence[int]], template: TextTemplate
 ) -> Tensor:
-    """Final hidden states ``[B, T, D]``: position t holds the state that predicts the text's token t, end included."""
+    """Return final hidden states ``[B, T, D]``: position t predicts the text's token t, the end included."""
     cache, opening = prefix
     cache = copy.deepcopy(cache)
     cache.batch_repeat_interleave(len(texts))
@@ -226,6 +233,6 @@ def read_texts(
     ids = torch.full((len(texts), length), template.end_id, device=expert.model.device)
     for row, tokens in enumerate(texts):
         ids[row, : len(tokens)] = torch.tensor(tokens)
-    # the last column only closes the longest text; padding needs no mask, as it lies to the right of all that is kept
+    # the last column only closes the longest text; padding needs no mask, as it lies to the right
     hidden = expert.model.base_model(ids[:, :-1], past_key_values=cache, use_cache=True).last_hidden_state
     return torch.cat([opening.expand(len(texts), -1, -1), hidden], 1)

@@ -1,8 +1,7 @@
-"""What is the frozen expert?
+"""Frozen language models: loading, freezing and fingerprints.
 
-An *expert* is a pre-trained causal language model that is read and never written: every parameter frozen, dropout
-off, and a fingerprint of its weights to prove it. Its final hidden states are therefore a *dataset*, which
-`features.py` computes once.
+An *expert* is a pre-trained causal language model whose parameters are all frozen, with dropout off and a fingerprint
+of its weights as evidence. Its final hidden states are therefore a *dataset*, which `features.py` computes once.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,15 +24,18 @@ from auxlib.errors import AssetError, ExpertMismatch, SettingError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+Model = TypeVar("Model", bound=nn.Module)
 DEFAULTS = {"expert": "smollm2", "encoder": "minilm"}
 DEFAULT_EXPERT = DEFAULTS["expert"]
 
 
 class Frozen(Protocol):
-    """A frozen model that may be asked who it is."""
+    """A frozen model with an identity."""
 
-    reference: str
-    fingerprint: str
+    @property
+    def reference(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Expert:
 
     Attributes:
         model: a causal LM in eval mode with no trainable parameter.
-        tokenizer: the only tokenizer whose ids this model understands.
-        reference: what to give ``load_expert`` to get it again (an asset's name, a folder or a hub id).
+        tokenizer: the model's own.
+        reference: the argument of ``load_expert`` that loads it again (an asset's name, a folder or a hub id).
         fingerprint: 16 hexadecimal digits over all weights.
     """
 
@@ -59,12 +61,12 @@ class Expert:
 
     @cached_property
     def end_of_text_id(self) -> int:
-        """The token that opens and closes a plain text, which instruct models keep beside their chat marks."""
+        """The token that opens and closes a plain text; instruct models have it beside their chat tokens."""
         return self.tokenizer.get_vocab().get("<|endoftext|>", self.tokenizer.eos_token_id)
 
 
 def best_dtype(device: torch.device | str = "cpu") -> torch.dtype:
-    """bfloat16 where the hardware multiplies it fast (GPUs, CPUs with AVX512-BF16 or AMX), else float32.
+    """Return bfloat16 where the hardware multiplies it fast (GPUs, CPUs with AVX512-BF16 or AMX), else float32.
 
     The environment variable ``AUXLIB_DTYPE`` overrides the choice: ``float32`` or ``bfloat16``. Machines of different
     kinds compute the same figures with it, up to the last digits.
@@ -82,9 +84,9 @@ def best_dtype(device: torch.device | str = "cpu") -> torch.dtype:
 
 
 def best_device() -> torch.device:
-    """CUDA when there is one, else the CPU; of several GPUs the one that a launcher has given to this process.
+    """Return CUDA when there is one, else the CPU; of several GPUs the one that a launcher gave to this process.
 
-    Apple's MPS is not chosen silently: its losses may differ.
+    Apple's MPS is never chosen by itself: its losses may differ.
     """
     return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")
 
@@ -112,17 +114,17 @@ def load_expert(
 
 
 def load_frozen(
-    kind: type,
+    kind: Any,
     role: str,
     reference: str | Path,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A frozen model and its tokenizer.
+    """Load a model and its tokenizer, and freeze the model.
 
     Args:
         kind: one of the classes ``AutoModel…`` of `transformers`.
-        role: what messages call it, a key of ``DEFAULTS``.
+        role: its name in messages, a key of ``DEFAULTS``.
         reference, dtype, device: as for ``load_expert``.
     """
     from transformers import AutoTokenizer
@@ -131,8 +133,9 @@ def load_frozen(
 
     device = torch.device(device) if device is not None else best_device()
     if device.type == "mps":
-        said = "losses on Apple's MPS have been far from those on a CPU; compare one before you trust it."
-        warnings.warn(said, stacklevel=3)
+        warnings.warn(
+            "losses on Apple's MPS have been far from those on a CPU; compare one before you trust it.", stacklevel=3
+        )
     source = fetch(str(reference)) if str(reference) in ASSETS else Path(reference)
     options = {"pretrained_model_name_or_path": source.as_posix()}
     if source.suffix == ".gguf":
@@ -152,7 +155,7 @@ def load_frozen(
 
 @contextmanager
 def _without_bars() -> Iterator[None]:
-    """No progress bar for a load that takes a second."""
+    """Hide progress bars of loads that take a second."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
@@ -164,16 +167,16 @@ def _without_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def freeze(model: nn.Module) -> nn.Module:
-    """Switch off gradients and dropout, in place. ``eval`` matters as much: dropout would make the expert noisy."""
+def freeze(model: Model) -> Model:
+    """Switch off gradients and dropout, in place; with dropout the model would be another one at every call."""
     return model.eval().requires_grad_(False)
 
 
 @torch.no_grad()
 def fingerprint(model: nn.Module) -> str:
-    """A short sha256 over every weight, the same for a bfloat16 model and its exact float32 copy.
+    """Return a short SHA-256 over every weight, the same for a bfloat16 model and its exact float32 copy.
 
-    Printed before and after training it is the proof that the expert stayed as it was.
+    Equal values before and after training show that the frozen model stayed as it was.
     """
     digest = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):
@@ -183,7 +186,7 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def require_same_expert(expert: Frozen, trained_for: str, what: str) -> None:
-    """Raise ``ExpertMismatch`` unless ``trained_for`` is this expert's fingerprint."""
+    """Raise ``ExpertMismatch`` unless ``trained_for`` is this model's fingerprint."""
     if expert.fingerprint != trained_for:
         raise ExpertMismatch(
             f"{what} was made for the frozen model with fingerprint {trained_for}, but {expert.reference!r} has "

@@ -1,11 +1,11 @@
-"""What is the condition?
+"""Keywords as conditions: validation, token pieces, and the automaton of their progress in a text.
 
-A keyword is asked for as a word and read as *pieces*. Two spellings matter: at the start of a text it has a capital
-and no space before it, anywhere else it has a space. The auxiliary must know how much of the word has been written:
-that progress is the exact sufficient statistic of the condition (the optimum depends on the past only through the
-expert's state and this one), so it is computed here, exactly, and given to the model as an input.
+A keyword is a word; the tokenizer turns it into *pieces*. Two spellings matter: at the start of a text it has a capital
+and no space before it, anywhere else it has a space. How much of the word has been written is the exact sufficient
+statistic of the condition (the optimum depends on the past only through the frozen model's state and this progress), so
+it is computed exactly, and the auxiliary takes it as an input.
 
-Axes: ``B`` batch, ``T`` tokens, ``F = 2`` spellings (inside a text, at its start), ``K`` pieces.
+Axes: ``B`` batch, ``T`` tokens, ``F = 2`` spellings (inside a text, at its start), ``K`` pieces, ``V`` vocabulary.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,32 +27,32 @@ from auxlib.errors import KeywordError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Keywords: TypeAlias = str | Sequence[str | None] | None  # what one row is asked for
+Keywords: TypeAlias = str | Sequence[str | None] | None  # the condition of one row
 Spelling: TypeAlias = tuple[Sequence[int], Sequence[int]]
 NO_PIECE = -1
-NO_TERM = -2  # fills up rows that are asked for fewer keywords than others: there nobody speaks
+NO_TERM = -2  # pads rows with fewer keywords than others; such a term has weight 0
 MAX_PIECES = 16
 INSIDE, AT_START = 0, 1
 
 
 class KeywordState(IntEnum):
-    """How far a text has come with its keyword."""
+    """The progress of a text with its keyword."""
 
     NO_KEYWORD = 0
     NOT_STARTED = 1  # nothing of it is written
     PARTIAL = 2  # some pieces are written, more are needed
-    COMPLETE = 3  # all pieces are written; a letter right after them would still spoil the word
+    COMPLETE = 3  # all pieces are written; a letter right after them would still make another word
     DONE = 4  # and the word has ended
 
 
 @dataclass(frozen=True)
 class KeywordProgress:
-    """The automaton's reading of a batch of prefixes, one entry per position.
+    """The automaton's state for a batch of prefixes, one entry per position.
 
     Attributes:
         state: ``[B, T]``, values of ``State``.
-        next_piece: ``[B, T]``, the token that would carry the keyword on, ``NO_PIECE`` where none is needed.
-        remaining: ``[B, T]``, how many pieces are still to come.
+        next_piece: ``[B, T]``, the token that continues the keyword, ``NO_PIECE`` where none is needed.
+        remaining: ``[B, T]``, how many pieces are missing.
     """
 
     state: Tensor
@@ -59,12 +60,22 @@ class KeywordProgress:
     remaining: Tensor
 
     def map(self, change: Callable[[Tensor], Tensor]) -> KeywordProgress:
-        """The same change to all three."""
+        """Apply one change of shape to all three fields."""
         return KeywordProgress(change(self.state), change(self.next_piece), change(self.remaining))
 
 
-def check_keyword(keyword: str) -> str:
-    """Return the keyword without outer white space, or raise ``KeywordError`` when it cannot be a condition."""
+class Keyword(str):
+    """A keyword that has passed `check_keyword`; checking it again returns it as it is."""
+
+
+def check_keyword(keyword: str) -> Keyword:
+    """Return the keyword with single spaces inside and none outside.
+
+    Raises:
+        KeywordError: it is empty, longer than 100 characters, or without a letter or digit.
+    """
+    if isinstance(keyword, Keyword):
+        return keyword
     if not isinstance(keyword, str) or not (word := " ".join(keyword.split())):
         raise KeywordError(f"the keyword is empty ({keyword!r}); give a word, such as 'lantern'.")
     if len(word) > 100:
@@ -73,27 +84,27 @@ def check_keyword(keyword: str) -> str:
         )
     if not any(letter.isalnum() for letter in word):
         raise KeywordError(f"the keyword {word!r} holds no letter or digit, so no word can be recognised in a text.")
-    return word
+    return Keyword(word)
 
 
 def encode_keyword(tokenizer: PreTrainedTokenizerBase, keyword: str) -> tuple[list[int], list[int]]:
-    """The pieces of a keyword inside a text and at its start.
+    """Return the pieces of a keyword inside a text and at its start.
 
     Raises:
         KeywordError: empty, too long, without letters, or more than ``MAX_PIECES`` pieces.
     """
     word = check_keyword(keyword)
     spellings = _spell(tokenizer, [word])[0]
-    if (most := max(map(len, spellings))) > MAX_PIECES:
+    if (longest := max(map(len, spellings))) > MAX_PIECES:
         raise KeywordError(
-            f"the keyword {word!r} is cut into {most} pieces by this tokenizer, at most {MAX_PIECES} are read; "
+            f"the keyword {word!r} is cut into {longest} pieces by this tokenizer, at most {MAX_PIECES} are read; "
             "give a shorter word."
         )
     return spellings
 
 
 def encode_usable(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> dict[str, Spelling | None]:
-    """The same for many words at once; None for what cannot be a keyword."""
+    """Return the pieces of many words at once; None for a word that cannot be a keyword."""
     usable: dict[str, str] = {}
     for word in words:
         with suppress(KeywordError):
@@ -111,40 +122,51 @@ def _spell(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> list[tup
 
 
 def keyword_batch(tokenizer: PreTrainedTokenizerBase, keywords: Sequence[Keywords]) -> Tensor:
-    """Keywords as ``keyword_ids [B, F, K]``, padded with ``NO_PIECE``; None gives a row without a condition.
+    """Tokenise keywords as ``keyword_ids [B, F, K]``, padded with ``NO_PIECE``; None gives a row without a condition.
 
-    Rows of several keywords give ``[B, N, F, K]``; those that have fewer than others are filled up with ``NO_TERM``.
+    Rows of several keywords give ``[B, N, F, K]``; shorter rows are padded with ``NO_TERM``.
+
+    Raises:
+        KeywordError: there is no row, an entry is no keyword, or a row is an empty list.
     """
-    if strange := [asked for asked in keywords if not (asked is None or isinstance(asked, str | Sequence))]:
+    if not keywords:
+        raise KeywordError("no keyword was given, so there is no row to generate; pass at least one (or [None]).")
+    if strange := [entry for entry in keywords if not (entry is None or isinstance(entry, str | Sequence))]:
         raise KeywordError(f"{strange[0]!r} is no keyword; give a word, several words, or None.")
-    rows = [[asked] if asked is None or isinstance(asked, str) else list(asked) for asked in keywords]
-    encoded = [[((), ()) if word is None else encode_keyword(tokenizer, word) for word in row] for row in rows]
-    if all(asked is None or isinstance(asked, str) for asked in keywords):
+    rows = [[entry] if entry is None or isinstance(entry, str) else list(entry) for entry in keywords]
+    unique = dict.fromkeys(word for row in rows for word in row if word is not None)
+    spellings: dict[str | None, Spelling] = {word: encode_keyword(tokenizer, word) for word in unique}
+    spellings[None] = ((), ())
+    encoded = [[spellings[word] for word in row] for row in rows]
+    if all(entry is None or isinstance(entry, str) for entry in keywords):
         return pad_keywords([pair for row in encoded for pair in row])
-    most = max(map(len, rows))
+    longest = max(map(len, rows))
     if not all(rows):
-        raise KeywordError("a row asks for an empty list of keywords; give None for a row without a condition.")
-    ids = pad_keywords([pair for row in encoded for pair in [*row, *[((), ())] * (most - len(row))]])
-    ids = ids.unflatten(0, (len(rows), most))
-    asked = torch.arange(most) < torch.tensor([len(row) for row in rows]).unsqueeze(1)
-    return ids.masked_fill(~asked[..., None, None], NO_TERM)
+        raise KeywordError("a row has an empty list of keywords; give None for a row without a condition.")
+    ids = pad_keywords([pair for row in encoded for pair in [*row, *[((), ())] * (longest - len(row))]])
+    ids = ids.unflatten(0, (len(rows), longest))
+    present = torch.arange(longest) < torch.tensor([len(row) for row in rows]).unsqueeze(1)
+    return ids.masked_fill(~present[..., None, None], NO_TERM)
 
 
 def pad_keywords(encoded: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tensor:
-    """Stack already encoded keywords, ``[B, F, K]``."""
+    """Stack encoded keywords, ``[B, F, K]``."""
     width = max((len(pieces) for pair in encoded for pieces in pair), default=0) or 1
     filled = [[[*pieces, *[NO_PIECE] * (width - len(pieces))] for pieces in pair] for pair in encoded]
     return torch.tensor(filled, dtype=torch.long).view(len(encoded), 2, width)
 
 
 def continuation_mask(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> Tensor:
-    """``[V]``, True for tokens that start with a letter or digit: written after a word, they make it another word."""
+    """Return ``[V]``, True for tokens that start with a letter or digit: after a word they would continue it."""
     return torch.tensor([first.isalnum() or first == "_" for first in _first_letters(tokenizer, vocabulary)])
 
 
 def boundary_unsafe_mask(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> Tensor:
-    """``[V]``, True for tokens that right after a word could make it another one, whatever follows: those of
-    ``continuation_mask``, those that write nothing, and single bytes, which may become a letter together."""
+    """Return ``[V]``, True for tokens that right after a word could make it another one.
+
+    Those are the tokens of `continuation_mask`, tokens that write nothing, and single bytes, which may together become
+    a letter.
+    """
     firsts = _first_letters(tokenizer, vocabulary)
     flags = torch.tensor([first.isalnum() or first in ("_", "\ufffd") for first in firsts])
     flags[tokenizer.all_special_ids] = True
@@ -153,7 +175,7 @@ def boundary_unsafe_mask(tokenizer: PreTrainedTokenizerBase, vocabulary: int) ->
 
 
 def _first_letters(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> list[str]:
-    """What every token begins with; nothing for numbers that are no token."""
+    """Return the first character of every token; an empty string for numbers that are no token."""
     tokens = range(min(len(tokenizer), vocabulary))
     texts = tokenizer.batch_decode([[token] for token in tokens])
     return [text[:1] for text in texts] + [""] * (vocabulary - len(tokens))
@@ -163,7 +185,7 @@ def keyword_progress(token_ids: Tensor, position: Tensor, keyword_ids: Tensor, c
     """Run the keyword automaton over whole texts at once.
 
     Args:
-        token_ids: ``[B, T]``, everything the model has read.
+        token_ids: ``[B, T]``, everything read so far.
         position: ``[B, T]``, 1 for the text's first token, 0 for the last token before it, negative further left
             (preamble, padding).
         keyword_ids: ``[B, F, K]`` from ``keyword_batch``.
@@ -197,7 +219,7 @@ def keyword_progress(token_ids: Tensor, position: Tensor, keyword_ids: Tensor, c
 def batched_keyword_progress(
     token_ids: Tensor, position: Tensor, keyword_ids: Tensor, continues: Tensor
 ) -> KeywordProgress:
-    """The same for several keywords of each text: ``keyword_ids [B, N, F, K]`` give fields ``[B, N, T]``."""
+    """Run it for several keywords of each text: ``keyword_ids [B, N, F, K]`` give fields ``[B, N, T]``."""
     if keyword_ids.dim() == 3:
         return keyword_progress(token_ids, position, keyword_ids, continues)
     N = keyword_ids.shape[1]
@@ -207,8 +229,10 @@ def batched_keyword_progress(
 
 
 def _match(token_ids: Tensor, position: Tensor, keyword_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """For each position, how many pieces of each spelling end there (``[B, F, T]``, complete ones not counted), and
-    whether a spelling is complete there (``[B, T]``)."""
+    """Return how many pieces of each spelling end at each position, and whether a spelling is complete there.
+
+    ``[B, F, T]``, in which complete spellings count as 0, and ``[B, T]``.
+    """
     in_text = (position > 0).unsqueeze(1)
     # a capitalised spelling may only begin at the text's first token
     alive = torch.stack([position >= 0, position == 0], 1)
@@ -225,14 +249,14 @@ def _match(token_ids: Tensor, position: Tensor, keyword_ids: Tensor) -> tuple[Te
     return begun, written
 
 
-Word = TypeVar("Word")  # a keyword, spelled out in pieces or not
+Word = TypeVar("Word")  # a keyword, as text or as pieces
 Chooser: TypeAlias = Callable[[Sequence[Spelling], random.Random], Spelling | None]
 
 
 def choose_keyword(keywords: Sequence[Word], rng: random.Random, headword: float = 0.5) -> Word | None:
-    """Pick the condition of one training sentence: its headword half of the time, else any of its content words.
+    """Draw the condition of one training sentence: its headword half of the time, else any of its content words.
 
-    A sentence supports every word in it, so drawing anew in each epoch multiplies the conditions seen for free.
+    A sentence supports every word in it, so a new draw in each epoch multiplies the conditions seen at no cost.
     """
     if not keywords:
         return None
@@ -240,7 +264,7 @@ def choose_keyword(keywords: Sequence[Word], rng: random.Random, headword: float
 
 
 def is_spelled_in(token_ids: Sequence[int], spelling: Spelling) -> bool:
-    """Whether a text's tokens hold the keyword as the automaton would find it: inside, or capitalised at the start."""
+    """Return whether the automaton finds the keyword in a text's tokens: inside, or capitalised at the start."""
     inside, at_start = map(list, spelling)
     tokens = list(token_ids)
     found = any(tokens[i : i + len(inside)] == inside for i in range(len(tokens) - len(inside) + 1))
@@ -248,18 +272,18 @@ def is_spelled_in(token_ids: Sequence[int], spelling: Spelling) -> bool:
 
 
 def contains_keyword(text: str, keyword: str) -> bool:
-    """Whether the text holds the keyword as a whole word, whatever its case. Give the continuation, not the prompt."""
+    """Return whether the text holds the keyword as a whole word, in any case. Give the continuation, not the prompt."""
     return count_keyword(text, keyword) > 0
 
 
 def find_keyword(text: str, keyword: str) -> int | None:
-    """Where in the text the keyword stands first as a whole word, if it does."""
-    found = _whole_word(keyword).search(text)
-    return found and found.start()
+    """Return where the keyword first stands as a whole word, or None."""
+    match = _whole_word(keyword).search(text)
+    return match and match.start()
 
 
 def count_keyword(text: str, keyword: str) -> int:
-    """How often the text holds the keyword as a whole word."""
+    """Return how often the text holds the keyword as a whole word."""
     return len(_whole_word(keyword).findall(text))
 
 
@@ -268,25 +292,18 @@ def _whole_word(keyword: str) -> re.Pattern[str]:
 
 
 def contains_stem(text: str, keyword: str) -> bool:
-    """The lenient count: an inflected form will do ("lanterns" for "lantern"). Reported beside the strict one."""
-    return any(
-        stem(word) == stem(check_keyword(keyword)) for word in re.findall(r"[\w'’-]+", text)
-    ) or contains_keyword(text, keyword)
+    """Return whether the text holds the keyword or an inflected form of it ("lanterns" for "lantern")."""
+    stems = {stem(word) for word in re.findall(r"[\w'’-]+", text)}
+    return stem(check_keyword(keyword)) in stems or contains_keyword(text, keyword)
 
 
 def stem(word: str) -> str:
-    """A crude English stem, enough to count inflections as the same word."""
-    word = word.lower()
-    for ending, rest in (
-        ("'s", ""),
-        ("ies", "y"),
-        ("sses", "ss"),
-        ("ing", ""),
-        ("ed", ""),
-        ("es", ""),
-        ("s", ""),
-        ("e", ""),
-    ):
-        if word.endswith(ending) and len(word) - len(ending) >= 3 and not word.endswith("ss"):
-            return word[: -len(ending)] + rest
-    return word
+    """Return the English stem of a word, by Snowball (Porter 1980, 2001)."""
+    return _stemmer().stemWord(word.lower())
+
+
+@cache
+def _stemmer() -> Any:
+    from snowballstemmer import stemmer
+
+    return stemmer("english")

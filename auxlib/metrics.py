@@ -1,23 +1,15 @@
-"""How good, and at what cost?
+"""Metrics of controlled generation: keyword accuracy, SLOR, drift and diversity.
 
-Keyword control is judged by accuracy beside its base rate, fluency by SLOR under a judge that reads every sample in a
-context of its own, drift by the divergence from the frozen model. Nothing is clipped and no sample is left out.
+Keyword control is measured by accuracy beside its base rate, fluency by SLOR under a language model that reads every
+sample in a context of its own, drift by the divergence from the frozen model. Nothing is clipped, no sample left out.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import platform
-import re
-import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
-from time import perf_counter
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +21,7 @@ from auxlib.product import kl
 
 
 def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's 95 % interval of a rate (Wilson 1927): honest near 0 and 1, where the normal one is not."""
+    """Return Wilson's 95 % interval of a rate (Wilson 1927), which is accurate near 0 and 1 as well."""
     if not 0 <= hits <= n or n == 0:
         raise ValueError(f"need 0 ≤ hits ≤ n and n > 0, got {hits} of {n}.")
     p = hits / n
@@ -40,7 +32,7 @@ def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Control:
-    """How often samples hold their keyword: strictly (whole word), by stem, and by chance."""
+    """The rate of samples that hold their keyword: strictly (whole word), by stem, and by chance."""
 
     accuracy: float
     interval: tuple[float, float]
@@ -50,10 +42,10 @@ class Control:
 
 
 def keyword_control(samples: Sequence[str], keywords: Sequence[str], unsteered: Sequence[str]) -> Control:
-    """Score continuations against the keyword of each, and the frozen model's own against the same keywords.
+    """Return the accuracy of continuations for their keywords, and the frozen model's own as base rate.
 
     Args:
-        samples, keywords: one each; continuations only, without what the model was given.
+        samples, keywords: one each; continuations only, without the prompt.
         unsteered: as many samples of the frozen model alone, for the base rate.
     """
     n = len(samples)
@@ -70,10 +62,10 @@ def keyword_control(samples: Sequence[str], keywords: Sequence[str], unsteered: 
 class Slor:
     """Syntactic log-odds ratio: ``(log P_M(s) - log P_u(s)) / |s|`` (Pauls and Klein 2012; Kann et al. 2018).
 
-    P_M is a language model, P_u a unigram model with the same tokens: what a sentence is worth beyond its words.
+    P_M is a language model, P_u a unigram model with the same tokens: fluency beyond the frequency of the words.
 
     Args:
-        judge: the language model. Judging with the very expert that is steered favours staying close to it: say so.
+        judge: the language model. A steered model's own expert as judge favours samples close to it: report it.
         reference: texts for the unigram counts (+0.5 smoothing).
     """
 
@@ -91,9 +83,9 @@ class Slor:
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str], batch: int = 64) -> list[float]:
-        """One value a text, in nats per token; NaN for an empty text, which has none.
+        """Return one value a text, in nats per token; NaN for an empty text.
 
-        Each text is read after the end-of-text mark alone and nothing else. The first token counts as well.
+        Each text is read after the end-of-text token alone. The first token counts as well.
         """
         prefix = read_preamble(self.judge, self.frame)
         encoded = [self._ids(text) for text in texts]
@@ -111,14 +103,14 @@ class Slor:
 
 
 def min_kl_for_success(success: float, base_rates: Tensor, shares: Tensor) -> float:
-    """The least KL(q‖p) in nats at which any q can fulfil requests with rate ``success``: the frontier of control.
+    """Return the least KL(q‖p) in nats at which any q meets conditions with rate ``success``: the control frontier.
 
     Args:
-        success: the wanted rate over all requests.
-        base_rates: ``[C]``, how often p fulfils each request by chance.
-        shares: ``[C]``, how often each is made.
+        success: the rate over all conditions.
+        base_rates: ``[C]``, the rate at which p meets each condition by chance.
+        shares: ``[C]``, the frequency of each condition.
 
-    One request costs at least ``kl_bernoulli(success‖base rate)``; over many, the cheapest way raises all log-odds by
+    One condition costs at least ``kl_bernoulli(success‖base rate)``; over many, the cheapest way raises all log-odds by
     one and the same amount, which bisection finds (identity I21 of the course, with a Lagrange multiplier).
     """
     base_rates, shares = base_rates.double(), (shares / shares.sum()).double()
@@ -132,13 +124,13 @@ def min_kl_for_success(success: float, base_rates: Tensor, shares: Tensor) -> fl
 
 
 def nanmean(values: Sequence[float]) -> float:
-    """The mean of the values that exist (an empty sample has no SLOR, but does count as a miss in accuracy)."""
+    """Return the mean without NaN (an empty sample has no SLOR, but counts as a miss in accuracy)."""
     real = [value for value in values if not math.isnan(value)]
     return sum(real) / len(real) if real else math.nan
 
 
 def distinct(texts: Sequence[str], n: int) -> float:
-    """Share of different n-grams of words among all: 1 when nothing is ever said twice."""
+    """Return the share of distinct n-grams of words (distinct-n, Li et al. 2016): 1 without any repetition."""
     grams = [
         tuple(words[i : i + n]) for words in (text.lower().split() for text in texts) for i in range(len(words) - n + 1)
     ]
@@ -146,78 +138,5 @@ def distinct(texts: Sequence[str], n: int) -> float:
 
 
 def repeats_keyword(text: str, keyword: str) -> bool:
-    """Whether the keyword occurs twice or more: the sign of pressing too hard."""
+    """Return whether the keyword occurs twice or more, a sign of too large a weight."""
     return count_keyword(text, keyword) > 1
-
-
-def paired_seconds(*calls: Callable[[], Any], rounds: int = 5) -> tuple[list[float], ...]:
-    """Time several things in turn, A B A B …, after one warm-up each, so that a noisy machine is noisy for all."""
-    times: tuple[list[float], ...] = tuple([] for _ in calls)
-    for call in calls:
-        call()
-    for _ in range(rounds):
-        for call, kept in zip(calls, times, strict=True):
-            _wait_for_gpu()
-            start = perf_counter()
-            call()
-            _wait_for_gpu()
-            kept.append(perf_counter() - start)
-    return times
-
-
-def _wait_for_gpu() -> None:
-    """A GPU goes on when its orders are given; without waiting a clock would read how long it took to give them."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def median_ratio(seconds: Sequence[float], of: Sequence[float]) -> float:
-    """The middle one of the ratios round by round: what is noise to both leaves it alone."""
-    return median([a / b for a, b in zip(seconds, of, strict=True)])
-
-
-def median(values: Sequence[float] | Tensor) -> float:
-    """The middle value; of two middles their mean."""
-    ordered = sorted(float(value) for value in values)
-    half = len(ordered) // 2
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
-
-
-def peak_memory_mb() -> float:
-    """The most memory this process has held, in MB; NaN on Windows, which does not tell."""
-    if platform.system() == "Windows":
-        return math.nan
-    status = Path("/proc/self/status")
-    if status.is_file():  # what `resource` says there includes what the process that started this one held
-        return float(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 1024
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 1024
-
-
-def hardware_info() -> dict[str, str | int]:
-    """Where a figure was measured, for the receipt beside it."""
-    return {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count() or 1,
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def package_versions() -> dict[str, str]:
-    """What a figure was measured with, for the receipt beside it; without a build's local mark (``+cpu``)."""
-    packages = {name: version(name).partition("+")[0] for name in ("torch", "transformers")}
-    return {"python": platform.python_version()} | packages
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    names = (
-        [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        if info.is_file()
-        else []
-    )
-    return names[0] if names else platform.processor() or "unknown"

@@ -1,8 +1,8 @@
-"""How do experts combine? Everything here is a few lines of algebra on log-probabilities.
+"""Products and mixtures of experts: the algebra of log-probabilities under Auxiliary Tuning.
 
-Logits are log-probabilities up to one constant per row, so adding two experts' logits multiplies their
-distributions and renormalises: a *product of experts* (Hinton 2002). Auxiliary Tuning (Zeldes et al. 2020,
-arXiv 2006.16823) is that product with a frozen language model as the first factor.
+Logits are log-probabilities up to one constant per row, so adding two experts' logits multiplies their distributions
+and renormalises: a *product of experts* (Hinton 2002). Auxiliary Tuning (Zeldes et al. 2020, arXiv 2006.16823) is that
+product with a frozen language model as the first factor.
 
 Axes: ``B`` batch, ``V`` vocabulary.
 """
@@ -22,44 +22,45 @@ Weight: TypeAlias = float | Tensor
 Term: TypeAlias = tuple[Weight, Tensor]
 
 
+def check_weight(weight: Weight, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return weights λ as a flat tensor.
+
+    Raises:
+        WeightError: a weight is NaN or infinite.
+    """
+    flat = torch.as_tensor(weight, dtype=dtype, device=device).reshape(-1)
+    if not bool(torch.isfinite(flat).all()):
+        raise WeightError(
+            f"the weight λ must be a finite number, got {flat.tolist()}. "
+            "0 leaves the language model alone, 1 is the trained product, more than 1 presses harder."
+        )
+    return flat
+
+
 def as_weight(
     weight: Weight, batch: int, device: torch.device | None = None, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Check a weight λ and give it the shape ``[B, 1]``.
+    """Check weights λ and return them as ``[B, 1]``.
 
     Args:
-        weight: one number for the whole batch, or a tensor ``[B]`` with one number a row. Negative weights
-            are allowed: they push *away* from the auxiliary's opinion.
+        weight: one number for the whole batch, or a tensor ``[B]`` with one number a row. Negative weights are allowed:
+            they push *away* from the auxiliary's distribution.
         batch: B.
 
     Raises:
         WeightError: a weight is NaN or infinite, or there is not one per row.
     """
-    rows = torch.as_tensor(weight, dtype=dtype, device=device).reshape(-1)
-    if not bool(torch.isfinite(rows).all()):
-        raise WeightError(
-            f"the weight λ must be a finite number, got {rows.tolist()}. "
-            "0 leaves the language model alone, 1 is the trained product, more than 1 presses harder."
-        )
+    rows = check_weight(weight, device, dtype)
     if rows.numel() not in (1, batch):
         raise WeightError(f"got {rows.numel()} weights for a batch of {batch} rows; give one number, or one a row.")
     return rows.expand(batch).unsqueeze(1)
 
 
-def as_weights(weight: Weight, rows: int, terms: int, device: torch.device | None = None) -> Tensor:
-    """The same for rows of several terms, ``[B, N]``: one number, one a row, or one a term."""
-    if isinstance(weight, Tensor) and weight.dim() == 2:
-        if weight.shape != (rows, terms):
-            raise WeightError(f"got weights {list(weight.shape)} for {rows} rows of {terms} keywords each.")
-        return as_weight(weight.reshape(-1), rows * terms, device).view(rows, terms)
-    return as_weight(weight, rows, device).expand(rows, terms)
-
-
 def center(logits: Tensor) -> Tensor:
-    """Remove the constant per row that softmax cannot see: ``[..., V]`` to ``[..., V]`` with finite mean zero.
+    """Return logits ``[..., V]`` without their constant per row: the mean of the finite entries becomes zero.
 
-    Two sets of logits are the same opinion exactly when their centred versions agree (identity I5 of the course).
-    Entries of ``-inf`` stay ``-inf`` and do not take part in the mean.
+    Two sets of logits have the same softmax exactly when their centred versions agree (identity I5 of the course).
+    Entries of ``-inf`` stay ``-inf`` and are left out of the mean.
     """
     finite = torch.isfinite(logits)
     total = torch.where(finite, logits, 0.0).sum(-1, keepdim=True)
@@ -70,12 +71,12 @@ def combine(lm_logits: Tensor, terms: Sequence[Term], mask: Tensor | None = None
     """Add weighted auxiliary logits to the language model's: a product of experts in log space.
 
     Out of place and in float32, so that no input is changed and two half-precision numbers are never summed.
-    A veto is final: where ``lm_logits`` is ``-inf`` the result is ``-inf``, whatever the auxiliaries say.
+    A veto is final: where ``lm_logits`` is ``-inf`` the result is ``-inf``, whatever the auxiliaries' logits.
 
     Args:
         lm_logits: the frozen expert, ``[B, V]`` (also ``[V]`` or ``[B, T, V]``), any float type; may hold ``-inf``.
         terms: pairs of weight λ (a number or ``[B]``) and auxiliary logits of the same shape; these may hold ``-inf``
-            too, which vetoes a token for a positive weight and says nothing for weight zero.
+            too, which vetoes a token at a positive weight and changes nothing at weight zero.
         mask: the same shape, True where a token is allowed.
 
     Returns:
@@ -93,7 +94,7 @@ def combine(lm_logits: Tensor, terms: Sequence[Term], mask: Tensor | None = None
     for weight, aux_logits in terms:
         if aux_logits.shape[-1] != lm_logits.shape[-1]:
             raise VocabularyMismatch(
-                f"the language model speaks of {lm_logits.shape[-1]} tokens, an auxiliary of {aux_logits.shape[-1]}. "
+                f"the language model has {lm_logits.shape[-1]} tokens and an auxiliary {aux_logits.shape[-1]}. "
                 "Both must come from the same tokenizer; check which expert the auxiliary was trained for."
             )
         rows = _rows(weight, lm_logits)
@@ -111,16 +112,16 @@ def combine(lm_logits: Tensor, terms: Sequence[Term], mask: Tensor | None = None
 
 
 def _rows(weight: Weight, lm_logits: Tensor) -> Tensor:
-    """λ in the logits' precision and shaped to multiply them: one number for each entry of their first axis."""
+    """Return λ in the logits' precision, shaped to multiply them: one number for each entry of their first axis."""
     batch = lm_logits.shape[0] if lm_logits.dim() > 1 else 1
     dtype = torch.promote_types(lm_logits.dtype, torch.float32)
     return as_weight(weight, batch, lm_logits.device, dtype).reshape(-1, *[1] * (lm_logits.dim() - 1))
 
 
 def nucleus(logits: Tensor, top_p: float) -> Tensor:
-    """The fewest tokens that hold at least ``top_p`` of the mass, ``[..., V]`` bool: the most likely ones.
+    """Return the smallest set of most likely tokens that holds at least ``top_p`` of the mass, ``[..., V]`` bool.
 
-    The frozen model's nucleus is a veto in the product (DExperts, Liu et al. 2021): what it would not say, nobody says.
+    The frozen model's nucleus can serve as a veto in the product (DExperts, Liu et al. 2021).
     """
     if not 0 < top_p <= 1:
         raise WeightError(f"a nucleus holds a share of the mass above 0 and at most 1, got {top_p}.")
@@ -130,10 +131,10 @@ def nucleus(logits: Tensor, top_p: float) -> Tensor:
 
 
 def mixture(probs: Tensor, weights: Sequence[float] | None = None) -> Tensor:
-    """The other way to combine experts: average their probabilities, ``[N, ..., V]`` to ``[..., V]``.
+    """Return the weighted average of experts' probabilities, ``[N, ..., V]`` to ``[..., V]``.
 
-    A mixture is an OR (any expert can insist), a product an AND (any expert can veto). ``weights`` must be
-    non-negative and sum to one; without them the mean is taken.
+    A mixture is an OR (any expert can insist), a product an AND (any expert can veto). ``weights`` must be non-negative
+    and sum to one; without them the mean is taken.
     """
     if weights is None:
         return probs.mean(0)
@@ -148,13 +149,13 @@ def mixture(probs: Tensor, weights: Sequence[float] | None = None) -> Tensor:
 
 
 def kl(log_q: Tensor, log_p: Tensor) -> Tensor:
-    """KL(q‖p) in nats over the last axis, ``[..., V]`` to ``[...]``. Where q = 0 nothing is paid, even if p = 0."""
+    """Return KL(q‖p) in nats over the last axis, ``[..., V]`` to ``[...]``; entries with q = 0 contribute 0."""
     q = log_q.exp()
     return torch.where(q > 0, q * (log_q - log_p), torch.zeros_like(q)).sum(-1)
 
 
 def kl_bernoulli(alpha: float, base: float) -> float:
-    """KL between two coins in nats: the least drift that can raise a success rate from ``base`` to ``alpha``.
+    """Return KL(Bernoulli(alpha)‖Bernoulli(base)) in nats: the least drift that raises a success rate to ``alpha``.
 
     Data processing: any distribution q with success rate α satisfies KL(q‖p) ≥ kl_bernoulli(α‖base), and only the exact
     conditional reaches it (identity I21 of the course).

@@ -1,18 +1,21 @@
-"""How does the auxiliary learn?
+"""Training an auxiliary by maximum likelihood on cached features.
 
-By maximum likelihood of the task's texts under the product, with the expert fixed. Its hidden states come from the
-feature cache, so the loop below never runs the expert: it is `transformers.Trainer` (checkpoints, resume, bf16,
+The objective is the likelihood of the task's texts under the product, with the language model fixed. Its hidden states
+come from the feature cache, so training never runs it: the loop is `transformers.Trainer` (checkpoints, resume, bf16,
 logging, ``accelerate``) around one small module.
 
-A text that holds its keyword shows what comes next. A text that does *not* hold the keyword teaches something too: it
-cannot have been over where it ended. Such a censored observation has a likelihood as well, ``P(next token closes
-nothing)``, and it matters: a sampled text that has missed its word looks like these, and unlike anything in the corpus.
+A text that holds its keyword shows what comes next. A text that does *not* hold the keyword is informative too: under
+that condition it could not have ended where it did. Such a censored observation has a likelihood as well,
+``P(next token closes no text)``, and it matters: a sampled text that has missed its word looks like these, and unlike
+anything in the corpus.
+
+Axes: ``B`` texts, ``T`` positions, ``D`` the frozen model's width, ``V`` vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -20,26 +23,29 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from auxlib.auxiliary import AuxiliaryModel, text_mask
+from auxlib.checkpoint import SaveRngState, newest_checkpoint, restore_rng_state
 from auxlib.collator import IGNORE_INDEX, FeatureCollator, FeatureRows
 from auxlib.errors import TrainingError
 from auxlib.features import CLOSING
 from auxlib.keywords import batched_keyword_progress
-from auxlib.sparse_logits import SparseLogits, exclusion_nll, token_nll
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import Trainer, TrainerCallback
 
 
 class FeatureLoss(nn.Module):
-    """The product's log-loss on cached features: what the trainer trains.
+    """The product's log-loss on cached features.
 
     Args:
-        auxiliary: the only thing in here with parameters.
+        auxiliary: the only part with parameters.
         continues: ``[V]`` from ``continuation_mask``.
     """
+
+    continuation_mask: Tensor
 
     def __init__(self, auxiliary: AuxiliaryModel, continues: Tensor) -> None:
         super().__init__()
@@ -56,49 +62,40 @@ class FeatureLoss(nn.Module):
         keyword_ids: Tensor,
         censored: Tensor,
     ) -> dict[str, Tensor]:
-        """Mean nats per scored position, and the nats of each token (``[B, T]``, zero on padding and censored rows)."""
+        """Return ``loss``, the mean over scored positions, and ``nll [B, T]``; arguments as from `FeatureCollator`.
+
+        Both are in nats; ``nll`` is zero on padding and on censored rows.
+        """
         position = torch.arange(token_ids.shape[1], device=token_ids.device).expand_as(token_ids)
         progress = batched_keyword_progress(token_ids, position, keyword_ids, self.continuation_mask)
-        states = hidden.float()  # whatever the expert computes in: a loss is a difference of large logits
+        states = hidden.float()  # also of a model in half precision: a loss is a difference of large logits
         mask = text_mask(position, token_ids.shape[1])
-        parts = self.auxiliary(token_ids, states, log_z, position, keyword_ids, progress, mask)
+        logits = self.auxiliary(token_ids, states, log_z, position, keyword_ids, progress, mask)
         seen = (targets != IGNORE_INDEX) & ~censored.unsqueeze(1)
-        over = self._closing(targets) & censored.unsqueeze(1)
-        unembedding = self.auxiliary.unembedding
-        nll = token_nll(states[seen], log_mass_outside_support[seen], _pick(parts, seen), unembedding, targets[seen])
+        over = self.auxiliary.groups[targets.clamp(min=0), CLOSING] & (targets != IGNORE_INDEX) & censored.unsqueeze(1)
+        unembedding, outside = self.auxiliary.unembedding, log_mass_outside_support
+        # padding pays for no unembedding: only scored positions are kept, flattened to [P]
+        nll = logits.map(lambda x: x[seen]).nll(states[seen], outside[seen], unembedding, targets[seen])
         closing = self.auxiliary.groups[:, CLOSING].nonzero().squeeze(-1)
-        lost = exclusion_nll(states[over], log_mass_outside_support[over], _pick(parts, over), unembedding, closing)
-        total = (nll.sum() + lost.sum()) / self._of_all(len(nll) + len(lost))
-        return {"loss": total, "nll": torch.zeros_like(log_z).masked_scatter(seen, nll.to(log_z.dtype))}
+        censored_nll = logits.map(lambda x: x[over]).exclusion_nll(states[over], outside[over], unembedding, closing)
+        total = (nll.sum() + censored_nll.sum()) / self._scored_per_rank(len(nll) + len(censored_nll))
+        return {"loss": total, "nll": torch.zeros_like(outside).masked_scatter(seen, nll.to(outside.dtype))}
 
-    def _of_all(self, scored: int) -> Tensor | int:
-        """What to divide by, so that the mean over processes is the mean over all that they score together."""
+    def _scored_per_rank(self, scored: int) -> Tensor | int:
+        """Return the scored positions, averaged over ranks: the mean of the ranks' losses is then the whole mean."""
         if not (self.training and dist.is_available() and dist.is_initialized()):
             return scored
-        together = torch.tensor(float(scored), device=self.continuation_mask.device)
-        dist.all_reduce(together)
-        return together / dist.get_world_size()
-
-    def _closing(self, targets: Tensor) -> Tensor:
-        return self.auxiliary.groups[targets.clamp(min=0), CLOSING] & (targets != IGNORE_INDEX)
-
-
-def _pick(parts: SparseLogits, chosen: Tensor) -> SparseLogits:
-    """The parts at chosen positions, flattened to ``[N, …]``: padding pays for no unembedding."""
-    return replace(
-        parts,
-        shift=parts.shift[chosen],
-        boost_ids=None if parts.boosts is None else parts.boost_ids[chosen],
-        boosts=None if parts.boosts is None else parts.boosts[chosen],
-    )
+        total = torch.tensor(float(scored), device=self.continuation_mask.device)
+        dist.all_reduce(total)
+        return total / dist.get_world_size()
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What a training produced beside the trained weights: for receipts and pictures.
+    """The record of a training, for receipts and figures.
 
     Attributes:
-        steps, losses: the logged optimiser steps and the mean training loss since the one before.
+        steps, losses: the logged optimiser steps, and the mean training loss since the previous one.
         dev_loss: nats per token on the dev features, if they were given.
         minutes: of the training loop alone.
     """
@@ -131,28 +128,37 @@ def train_auxiliary(
     does not divide evenly is filled up with rows of the first.
 
     Args:
-        loss: the auxiliary and what scores it.
+        loss: the auxiliary and its objective.
         features: from ``cache_features``; texts of similar length share a batch.
         collator: draws conditions and pads.
-        output_dir: checkpoints of every epoch go here, so that ``resume=True`` goes on where a killed run stopped.
+        output_dir: a checkpoint of every epoch is written here, for ``resume``.
         batch_size: texts a step, of all processes together.
-        resume: go on from the newest checkpoint in ``output_dir``, if there is one.
+        resume: continue from the newest complete checkpoint in ``output_dir``, if there is one.
         callbacks: further ones, as `transformers` knows them.
         arguments: anything else that ``TrainingArguments`` knows: ``bf16``, ``fsdp``, ``save_strategy``, ….
-    """
-    from auxlib.resume import newest_checkpoint, restore
 
+    Raises:
+        TrainingError: ``fsdp`` on a CPU.
+    """
     trainer = _trainer(
-        loss, features, collator, callbacks, output_dir=str(output_dir), num_train_epochs=epochs,
-        per_device_train_batch_size=batch_size, learning_rate=learning_rate, seed=seed, disable_tqdm=not progress,
+        loss,
+        features,
+        collator,
+        callbacks,
+        output_dir=str(output_dir),
+        num_train_epochs=epochs,
+        per_device_train_batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        disable_tqdm=not progress,
         **arguments,
-    )  # fmt: skip
-    start, last = perf_counter(), newest_checkpoint(Path(output_dir)) if resume else None
-    if last:
-        restore(collator.rng, last)
-    trainer.train(resume_from_checkpoint=last and str(last))
+    )
+    start, checkpoint = perf_counter(), newest_checkpoint(Path(output_dir)) if resume else None
+    if checkpoint is not None:
+        restore_rng_state(collator.rng, checkpoint)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     minutes = (perf_counter() - start) / 60
-    logged = [(entry["step"], entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+    logged = [(int(entry["step"]), entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
     dev_loss = mean_nll(loss, dev_features, collator) if dev_features is not None else None
     return TrainingRun([step for step, _ in logged], [value for _, value in logged], dev_loss, minutes)
 
@@ -164,31 +170,39 @@ def _trainer(
     callbacks: Sequence[TrainerCallback],
     **arguments: Any,
 ) -> Trainer:
-    from transformers import PrinterCallback, Trainer, TrainingArguments
-    from transformers.trainer_pt_utils import LengthGroupedSampler
-
-    from auxlib.resume import SaveRngState
-
     on_cpu = loss.continuation_mask.device.type == "cpu"
     if on_cpu and arguments.get("fsdp"):
         raise TrainingError(
             "accelerate shares weights out on GPUs only; on a CPU each process keeps all weights. Leave fsdp out."
         )
     steps = max(1, int(len(features) / arguments["per_device_train_batch_size"] * arguments["num_train_epochs"]))
-    settings = {
-        "lr_scheduler_type": "cosine", "warmup_steps": min(100, steps // 10), "adam_beta2": 0.98,
-        "weight_decay": 0.01, "max_grad_norm": 1.0, "remove_unused_columns": False, "save_strategy": "epoch",
-        "save_total_limit": 2, "logging_steps": max(1, steps // 40), "report_to": "none",
-        "use_cpu": on_cpu, "ddp_find_unused_parameters": not loss.auxiliary.config.copy_head,
+    settings: dict[str, Any] = {
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": min(100, steps // 10),
+        "adam_beta2": 0.98,
+        "weight_decay": 0.01,
+        "max_grad_norm": 1.0,
+        "remove_unused_columns": False,
+        "save_strategy": "epoch",
+        "save_total_limit": 2,
+        "logging_steps": max(1, steps // 40),
+        "report_to": "none",
+        "use_cpu": on_cpu,
+        "ddp_find_unused_parameters": not loss.auxiliary.config.copy_head,
         "accelerator_config": {"split_batches": True, "dispatch_batches": True},
-    }  # fmt: skip
+    }
     rows = FeatureRows(features)
     trainer = Trainer(
-        loss, TrainingArguments(**settings | arguments), train_dataset=rows, data_collator=collator,
+        loss,
+        TrainingArguments(**settings | arguments),
+        train_dataset=rows,
+        data_collator=collator,
         callbacks=[SaveRngState(collator.rng), *callbacks],
-    )  # fmt: skip
-    # the trainer's own would sort by a lazy column, at the price of a look into the table for each comparison
-    trainer._get_train_sampler = lambda *_: LengthGroupedSampler(trainer.args.train_batch_size, lengths=rows.lengths)
+    )
+    # the trainer's own sampler would sort by a lazy column, with a look into the table for each comparison
+    trainer._get_train_sampler = lambda *_: LengthGroupedSampler(  # type: ignore[method-assign]
+        trainer.args.train_batch_size, lengths=rows.lengths
+    )
     if arguments["disable_tqdm"]:
         trainer.remove_callback(PrinterCallback)  # without a bar it prints every log line instead
     return trainer
@@ -196,7 +210,7 @@ def _trainer(
 
 @torch.inference_mode()
 def mean_nll(loss: FeatureLoss, features: Dataset, collator: FeatureCollator, batch_size: int = 64) -> float:
-    """Nats per token over a whole feature set, every token counted once."""
+    """Return the nats per token over a whole feature set, every token counted once."""
     was_training, total, count = loss.training, 0.0, 0
     loss.eval()
     rows = FeatureRows(features)

@@ -1,8 +1,7 @@
-"""How does a source become a notebook? ``notebooks/src/NN_slug.py`` is what people edit; the rest is generated.
+"""Generation of notebooks from their sources ``notebooks/src/NN_slug.py``.
 
-Two twins come out of a source: the worked notebook, whose outputs are those of a run, and, when it holds exercises,
-the student's notebook, where solutions are cut out and no output is left. Everything is deterministic, so that
-``check`` can tell a stale notebook from a fresh one.
+A source yields the worked notebook, whose outputs are those of a run, and, when it has exercises, the student's
+notebook, without solutions and outputs. Generation is deterministic, so that ``check`` can recognise stale notebooks.
 """
 
 from __future__ import annotations
@@ -24,20 +23,25 @@ from course.task_cells import fill_tasks
 from course.timings import load_timings
 
 BEGIN, END, STUB = "# SOLUTION", "# END", "...  # your code here"
-SHOWN = 3  # differences of one notebook; an inserted cell moves all that follow
+MAX_SHOWN = 3  # differences per notebook; an inserted cell moves all that follow
+KERNEL = "python3"
 METADATA = {
-    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": KERNEL},
     "language_info": {"name": "python"},
 }
 
 
 def source_cells(path: Path) -> list[NotebookNode]:
-    """The cells of a source, as people wrote them."""
+    """Read the cells of a source."""
     return jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent").cells
 
 
 def generate(course: Course, row: Notebook) -> NotebookNode:
-    """The worked notebook without outputs: header and tasks filled in, ids from slug and position, bare metadata."""
+    """Return the worked notebook without outputs: header and tasks filled in, ids from slug and position.
+
+    Raises:
+        CourseError: the source is missing, or its header or an exercise's cells are not as expected.
+    """
     path = course.source(row.slug)
     if not path.is_file():
         raise CourseError(f"{path} is missing; course.toml lists {row.slug}, so its source must be there.")
@@ -57,7 +61,7 @@ def generate(course: Course, row: Notebook) -> NotebookNode:
 
 
 def header(course: Course, row: Notebook) -> str:
-    """The opening cell in markdown: the one H1 and what course.toml knows about the notebook."""
+    """Return the opening cell in Markdown: the only H1 and the notebook's facts from course.toml."""
     before = [f"[{other.title}]({other.slug}.ipynb)" for other in course.notebooks if other.slug in row.prerequisites]
     needs = [describe(name).title for name in row.needs]
     facts = [
@@ -65,8 +69,8 @@ def header(course: Course, row: Notebook) -> str:
         f"**Before this**: {', '.join(before) or 'nothing'}",
         f"**Needs**: {'; '.join(needs) or 'no model and no data'}",
     ]
-    if receipt := load_timings(course).get(row.slug):
-        facts.append(f"**Runs in** {receipt.in_words()} (profile `quick`, two cores)")
+    if timing := load_timings(course).get(row.slug):
+        facts.append(f"**Runs in** {timing.in_words()} (profile `quick`, two cores)")
     if course.repository:
         facts.append(links(course.repository, row.slug))
     goals = "\n".join(f"- {goal}" for goal in row.objectives)
@@ -74,20 +78,24 @@ def header(course: Course, row: Notebook) -> str:
 
 
 def student(worked: NotebookNode, where: str) -> NotebookNode | None:
-    """The notebook handed out, or None when there is nothing to solve. Ids are those of the worked notebook.
+    """Return the student's notebook, or None when there is nothing to solve. Ids are those of the worked notebook.
 
     Cells tagged ``solution`` go; lines between the markers become a stub that still runs.
     """
     sources = {cell.id: without_solution(cell.source, f"{where}, cell {cell.id}") for cell in worked.cells}
-    kept = [cell for cell in worked.cells if "solution" not in tags(cell)]
-    if len(kept) == len(worked.cells) and all(sources[cell.id] == cell.source for cell in kept):
+    remaining = [cell for cell in worked.cells if "solution" not in tags(cell)]
+    if len(remaining) == len(worked.cells) and all(sources[cell.id] == cell.source for cell in remaining):
         return None
-    cells = [nbformat.from_dict({**cell, "source": sources[cell.id]}) for cell in kept]
+    cells = [nbformat.from_dict({**cell, "source": sources[cell.id]}) for cell in remaining]
     return nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
 
 
 def without_solution(source: str, where: str) -> str:
-    """Replace each marked region, markers included, by one stub line with the marker's indentation."""
+    """Replace each marked region, markers included, by one stub line with the marker's indentation.
+
+    Raises:
+        CourseError: a marker has no partner; names ``where``.
+    """
     lines: list[str] = []
     inside = False
     for line in source.splitlines():
@@ -104,25 +112,28 @@ def without_solution(source: str, where: str) -> str:
 
 
 def notebook_pair(course: Course, row: Notebook) -> dict[Path, NotebookNode | None]:
-    """Both notebooks of a row without outputs, by the path they belong to: the worked one first."""
+    """Return the worked notebook and the student's (None when there is nothing to solve) without outputs, by path."""
     worked = generate(course, row)
-    handout = course.folder / "assignments" / f"{row.slug}.ipynb"
-    sheet = student(worked, row.slug)
-    for cell in (cell for cell in (sheet.cells if sheet else []) if "header" in tags(cell)):
-        cell.source = cell.source.replace("](", "](../")  # the handout lies one folder deeper
-    return {course.built(row.slug): worked, handout: sheet}
+    path = course.folder / "assignments" / f"{row.slug}.ipynb"
+    assignment = student(worked, row.slug)
+    for cell in (cell for cell in (assignment.cells if assignment else []) if "header" in tags(cell)):
+        cell.source = cell.source.replace("](", "](../")  # assignments are one folder deeper
+    return {course.built(row.slug): worked, path: assignment}
 
 
 def build(course: Course, rows: list[Notebook], executed: Path | None = None) -> list[Path]:
-    """Write worked and student notebooks. Outputs come from the folder ``executed``, else stay if no code changed."""
+    """Write worked and student notebooks and return their paths.
+
+    Outputs come from the folder ``executed``, else from the notebook on disk if its code is the same.
+    """
     written = []
     for row in rows:
-        for path, fresh in notebook_pair(course, row).items():
+        for path, notebook in notebook_pair(course, row).items():
             previous = executed / path.name if executed else path
-            if fresh and path == course.built(row.slug) and previous.is_file():
-                fresh = with_outputs(fresh, nbformat.read(previous, 4))
-            if fresh:
-                _write(fresh, path)
+            if notebook and path == course.built(row.slug) and previous.is_file():
+                notebook = with_outputs(notebook, nbformat.read(previous, 4))
+            if notebook:
+                _write(notebook, path)
                 written.append(path)
             else:
                 path.unlink(missing_ok=True)
@@ -130,31 +141,37 @@ def build(course: Course, rows: list[Notebook], executed: Path | None = None) ->
 
 
 def check(course: Course, rows: list[Notebook]) -> list[str]:
-    """Every difference between what the sources generate and the notebooks on disk; outputs are not looked at."""
-    found = []
+    """Return every difference between the generated notebooks and those on disk; outputs are not compared."""
+    stale = []
     for row in rows:
         try:
-            found += [line for path, fresh in notebook_pair(course, row).items() for line in _differences(fresh, path)]
+            pair = notebook_pair(course, row)
+            stale += [line for path, expected in pair.items() for line in _differences(expected, path)]
         except CourseError as error:  # one broken source does not hide the others
-            found.append(str(error))
+            stale.append(str(error))
     known = {row.slug for row in course.notebooks}
     files = [path for kind in ("src/*.py", "*.ipynb", "assignments/*.ipynb") for path in course.folder.glob(kind)]
-    return found + [f"{path} is not in course.toml" for path in files if path.stem not in known]
+    return stale + [f"{path} is not in course.toml" for path in files if path.stem not in known]
 
 
-def _differences(want: NotebookNode | None, path: Path) -> list[str]:
-    if want is None or not path.is_file():
-        return [] if want is None and not path.is_file() else [f"{path} {'is missing' if want else 'should not exist'}"]
-    have = nbformat.read(path, 4)
-    wrong = [f"{path}: {len(have.cells)} cells, expected {len(want.cells)}"] * (len(have.cells) != len(want.cells))
-    if have.metadata.get("kernelspec", {}).get("name") != METADATA["kernelspec"]["name"]:
-        wrong.append(f"{path}: its kernel is not python3")
-    for index, (old, new) in enumerate(zip(have.cells, want.cells, strict=False)):
-        pairs = {key: (old[key], new[key]) for key in ("id", "cell_type", "source")} | {"tags": (tags(old), tags(new))}
-        wrong += [
-            f"{path}: cell {index} ({new.id}): {key} differs" for key, (ours, fresh) in pairs.items() if ours != fresh
-        ]
-    return wrong if len(wrong) <= SHOWN else [*wrong[:SHOWN], f"{path}: {len(wrong) - SHOWN} more differences"]
+def _differences(expected: NotebookNode | None, path: Path) -> list[str]:
+    if expected is None:
+        return [f"{path} should not exist"] if path.is_file() else []
+    if not path.is_file():
+        return [f"{path} is missing"]
+    actual = nbformat.read(path, 4)
+    lines = []
+    if len(actual.cells) != len(expected.cells):
+        lines.append(f"{path}: {len(actual.cells)} cells, expected {len(expected.cells)}")
+    if actual.metadata.get("kernelspec", {}).get("name") != KERNEL:
+        lines.append(f"{path}: its kernel is not {KERNEL}")
+    for index, (old, new) in enumerate(zip(actual.cells, expected.cells, strict=False)):
+        differing = [key for key in ("id", "cell_type", "source") if old[key] != new[key]]
+        differing += ["tags"] if tags(old) != tags(new) else []
+        lines += [f"{path}: cell {index} ({new.id}): {key} differs" for key in differing]
+    if len(lines) > MAX_SHOWN:
+        lines = [*lines[:MAX_SHOWN], f"{path}: {len(lines) - MAX_SHOWN} more differences"]
+    return lines
 
 
 def _write(notebook: NotebookNode, path: Path) -> None:

@@ -1,14 +1,15 @@
-"""Do two runs of a cell print the same? Numbers are compared as numbers, everything else to the letter.
+"""Comparison of the outputs of two runs of a cell: numbers as numbers, everything else to the letter.
 
-The last digit of a printed number depends on the processor: 0.3125 with three digits is 0.313 here and 0.312 there. So
-two numbers agree when they differ by at most **one unit of the last printed digit**; of 0.3 and 0.301, which formats
-that drop zeros print side by side, the finer digit counts. Only a decimal point gives this room: whole numbers (counts,
-ids, shapes, percentages without decimals) and 1e-3 must have the same value. Numbers inside words and names such as
-1.2.3 are letters. Where a number became longer or shorter, 9.99 and 10.00, the spaces beside it are padding.
+The last digit of a printed number depends on the processor: 0.3125 with three digits is 0.313 on one machine and 0.312
+on another. Two numbers therefore agree when they differ by at most **one unit of the last printed digit**; for 0.3 and
+0.301, which formats that drop zeros print, the finer digit counts. The tolerance applies only to numbers with a decimal
+point: whole numbers (counts, ids, shapes, percentages without decimals) and 1e-3 must have the same value. Numbers
+inside words, and names such as 1.2.3, are text. Where the length of a number changes, 9.99 and 10.00, the spaces beside
+it are padding.
 
-A cell that may print more differently states how much, in the unit of its numbers, as a tag: ``tolerance:0.02``. This
-holds for each number of the cell, whole ones included. Rounding noise has no last digit that repeats: print
-``error < 1e-12``, not the error.
+A cell with a larger tolerance states it in the unit of its numbers as a tag, ``tolerance:0.02``; it holds for each
+number of the cell, whole ones included. Rounding errors have no reproducible digit: print ``error < 1e-12``, not the
+error.
 """
 
 from __future__ import annotations
@@ -45,33 +46,37 @@ def differences(
 
     Args:
         committed, fresh: outputs of the cell. Those of one kind (a stream, a MIME type) are compared in their order;
-            how the kinds alternate depends on timing.
-        tolerance: what the cell states, see ``stated_tolerance``.
-        sanitize: what replaces the parts of a text that may differ, such as addresses in memory.
+            the order of different kinds depends on timing.
+        tolerance: of the cell, see ``stated_tolerance``.
+        sanitize: replaces the parts of a text that may differ, such as memory addresses.
     """
     old, new = _texts(committed, sanitize), _texts(fresh, sanitize)
-    found = []
+    lines = []
     for kind in {**old, **new}:
-        ours, theirs = old.get(kind, []), new.get(kind, [])
-        if len(ours) != len(theirs):
-            found.append(f"{kind}: {len(ours)} outputs committed, {len(theirs)} now")
+        before, after = old.get(kind, []), new.get(kind, [])
+        if len(before) != len(after):
+            lines.append(f"{kind}: {len(before)} outputs committed, {len(after)} now")
         else:
-            pairs = zip(ours, theirs, strict=True)
-            found += [f"{kind}: {line}" for one, other in pairs for line in _moved(one, other, tolerance)]
-    return found
+            pairs = zip(before, after, strict=True)
+            lines += [f"{kind}: {line}" for pair in pairs for line in _differing_lines(*pair, tolerance)]
+    return lines
 
 
 def stated_tolerance(cell: NotebookNode) -> Decimal:
-    """Return the tolerance in a cell's tags, 0 without one. Anything but one positive number is a CourseError."""
+    """Return the tolerance in a cell's tags, 0 without one.
+
+    Raises:
+        CourseError: the tags state anything but one positive number.
+    """
     stated = [tag.removeprefix(TAG) for tag in tags(cell) if tag.startswith(TAG)]
     if not stated:
         return Decimal(0)
     try:
         (tolerance,) = map(Decimal, stated)
-        good = tolerance.is_finite() and tolerance > 0
+        valid = tolerance.is_finite() and tolerance > 0
     except (ValueError, InvalidOperation):
-        good = False
-    if not good:
+        valid = False
+    if not valid:
         raise CourseError(
             f"cell {cell.get('id')}: the tags state the tolerance {', '.join(stated)!r}; expected one positive number. "
             f"Write one tag such as {TAG}0.02, or none for one unit of the last digit."
@@ -82,53 +87,55 @@ def stated_tolerance(cell: NotebookNode) -> Decimal:
 def sanitizer(path: Path) -> Sanitize:
     """Read the replacements of a file in nbval's format: lines ``regex: …``, each followed by ``replace: …``."""
     text = path.read_text(encoding="utf-8")
-    rules = re.findall(r"^regex: (.*)\nreplace: (.*)$", text, re.MULTILINE)
-    return lambda said: reduce(lambda text, rule: re.sub(*rule, text), rules, said)
+    rules: list[tuple[str, str]] = re.findall(r"^regex: (.*)\nreplace: (.*)$", text, re.MULTILINE)
+    return lambda text: reduce(lambda result, rule: re.sub(rule[0], rule[1], result), rules, text)
 
 
 def same_line(committed: str, fresh: str, tolerance: Decimal = Decimal(0)) -> bool:
-    """Compare two lines: their numbers by ``close``, what stands between them to the letter."""
-    ours, theirs = NUMBER.split(committed), NUMBER.split(fresh)
-    if len(ours) != len(theirs):
+    """Return whether two lines agree: their numbers by ``close``, the text between them to the letter."""
+    old, new = NUMBER.split(committed), NUMBER.split(fresh)  # text, number, text, …, text
+    if len(old) != len(new):
         return False
-    numbers = list(zip(ours[1::2], theirs[1::2], strict=True))
-    if not all(close(one, other, tolerance) for one, other in numbers):
+    numbers = list(zip(old[1::2], new[1::2], strict=True))
+    if not all(close(a, b, tolerance) for a, b in numbers):
         return False
-    resized = [False, *(len(one) != len(other) for one, other in numbers), False]
-    texts = zip(ours[::2], theirs[::2], resized, resized[1:], strict=False)
-    return all(_trimmed(one, before, after) == _trimmed(other, before, after) for one, other, before, after in texts)
+    resized = [False, *(len(a) != len(b) for a, b in numbers), False]
+    texts = zip(old[::2], new[::2], resized, resized[1:], strict=False)
+    return all(_trimmed(a, before, after) == _trimmed(b, before, after) for a, b, before, after in texts)
 
 
 def close(committed: str, fresh: str, tolerance: Decimal = Decimal(0)) -> bool:
-    """Compare two printed numbers: at most one unit of the last digit apart, or the tolerance if that is more."""
-    room = min(_unit(committed), _unit(fresh)) if "." in committed + fresh else Decimal(0)
-    return abs(_value(committed) - _value(fresh)) <= max(room, tolerance)
+    """Return whether two printed numbers differ by at most one unit of the last digit, or the tolerance if larger."""
+    unit = min(_unit(committed), _unit(fresh)) if "." in committed + fresh else Decimal(0)
+    return abs(_value(committed) - _value(fresh)) <= max(unit, tolerance)
 
 
 def _texts(outputs: Iterable[NotebookNode], sanitize: Sanitize) -> dict[str, list[Any]]:
-    """What each kind of output says: a text for each stream, and one for every rich output of a MIME type."""
-    found: dict[str, list[Any]] = {}
+    """Return the contents by kind: one text for each stream, and one for every rich output of a MIME type."""
+    texts: dict[str, list[Any]] = {}
     for output in outputs:
         if output.output_type == "stream":
-            before = found.get(output.name, [""])
-            found[output.name] = [before[0] + output.text]
+            before = texts.get(output.name, [""])
+            texts[output.name] = [before[0] + output.text]
         elif output.output_type == "error":
-            found.setdefault("error", []).append(f"{output.ename}: {output.evalue}")
+            texts.setdefault("error", []).append(f"{output.ename}: {output.evalue}")
         else:
             for kind, content in output.data.items():
                 if kind not in NOT_COMPARED:
-                    found.setdefault(kind, []).append(content)
-    return {kind: [sanitize(text) if isinstance(text, str) else text for text in said] for kind, said in found.items()}
+                    texts.setdefault(kind, []).append(content)
+    return {
+        kind: [sanitize(item) if isinstance(item, str) else item for item in items] for kind, items in texts.items()
+    }
 
 
-def _moved(committed: Any, fresh: Any, tolerance: Decimal) -> list[str]:
+def _differing_lines(committed: Any, fresh: Any, tolerance: Decimal) -> list[str]:
     if not (isinstance(committed, str) and isinstance(fresh, str)):  # JSON
         return [] if committed == fresh else [f"committed {committed!r}, now {fresh!r}"]
     pairs = zip_longest(committed.split("\n"), fresh.split("\n"))
     return [
-        f"committed {_shown(one)}, now {_shown(other)}"
-        for one, other in pairs
-        if one is None or other is None or not same_line(one, other, tolerance)
+        f"committed {_shown(old)}, now {_shown(new)}"
+        for old, new in pairs
+        if old is None or new is None or not same_line(old, new, tolerance)
     ]
 
 
@@ -137,13 +144,13 @@ def _shown(line: str | None) -> str:
 
 
 def _trimmed(text: str, before: bool, after: bool) -> str:
-    """The text between two numbers, without the padding beside those that changed their length."""
+    """Return the text between two numbers, without the padding beside those whose length changed."""
     text = text.lstrip(" ") if before else text
     return text.rstrip(" ") if after else text
 
 
 def _unit(number: str) -> Decimal:
-    """One unit of the last digit that is printed."""
+    """Return one unit of the last printed digit."""
     mantissa, _, exponent = number.lower().replace("−", "-").partition("e")
     return Decimal(1).scaleb(int(exponent or 0) - len(mantissa.partition(".")[2]))
 

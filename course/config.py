@@ -1,6 +1,6 @@
-"""What is in the course? One table, ``notebooks/course.toml``, and one file of parameters per profile.
+"""The course table ``notebooks/course.toml``, and one file of notebook parameters per profile.
 
-Headers, map, page and runner all read these, so a title, an exercise or a prerequisite is written down once.
+Headers, map, site, runner and grader read these files, so a title, an exercise or a prerequisite is stated once.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ WORLDS = ("Letters", "Storyland", "Real", "both", "any")
 
 
 @dataclass(frozen=True)
-class Exercise:
-    """One exercise: minutes to solve, difficulty and importance from 1 to 5, points."""
+class ExerciseEntry:
+    """One exercise in the table: minutes to solve, difficulty and importance from 1 to 5, points."""
 
     id: str
     minutes: int
@@ -29,73 +29,81 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Notebook:
-    """One row of the table."""
+    """One notebook in the table."""
 
-    slug: str  # file name without ending, number first: 02_product_of_experts
+    slug: str  # file name without extension, number first: 02_product_of_experts
     number: int
     title: str
     world: str
-    objectives: list[str]  # what the learner will be able to do, each starting with a verb
+    objectives: list[str]  # of the learner, each starting with a verb
     prerequisites: list[str]  # slugs of earlier notebooks
-    minutes: int  # reading and doing, for a person
+    minutes: int  # to read and to do, for a person
     needs: list[str]  # names of assets (auxlib.data.assets.ASSETS)
-    exercises: list[Exercise] = field(default_factory=list)
+    exercises: list[ExerciseEntry] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Course:
-    """The table, and where on disk the things it names lie."""
+    """The course table and the paths of the files that it names."""
 
     root: Path
     title: str
     lead: str
     notebooks: list[Notebook]
-    repository: str = ""  # owner/name on GitHub, where there is one: adds launchers to the notebooks
+    repository: str = ""  # owner/name on GitHub; adds links to Colab and Binder to the notebooks
 
     @property
     def folder(self) -> Path:
-        """Where the notebooks are, and where they are executed."""
+        """Folder of the notebooks, also their working directory."""
         return self.root / "notebooks"
 
     def source(self, slug: str) -> Path:
-        """The jupytext script a notebook is generated from."""
+        """Return the path of the jupytext script that a notebook is generated from."""
         return self.folder / "src" / f"{slug}.py"
 
     def built(self, slug: str) -> Path:
-        """The committed notebook, worked and executed."""
+        """Return the path of the committed notebook, worked and executed."""
         return self.folder / f"{slug}.ipynb"
 
     def build_dir(self, profile: str) -> Path:
-        """Where a run of ``profile`` leaves its executed notebooks and its page."""
+        """Return the folder for the executed notebooks and the pages of a run with ``profile``."""
         return self.root / "build" / profile
 
     def select(self, names: list[str]) -> list[Notebook]:
-        """Rows by slug, number or path (``2``, ``02``, ``notebooks/02_product_of_experts.ipynb``), or all for []."""
-        keys = {key: row for row in self.notebooks for key in (row.slug, f"{row.number:02d}", str(row.number))}
-        wanted = [Path(name).stem for name in names] or [row.slug for row in self.notebooks]
-        if strange := [name for name in wanted if name not in keys]:
-            raise CourseError(f"no notebook {strange[0]!r}; the course has {', '.join(keys)}.")
-        return [keys[name] for name in wanted]
+        """Return rows by slug, number or path (``2``, ``02``, ``notebooks/02_product_of_experts.ipynb``); all for [].
+
+        Raises:
+            CourseError: there is no such notebook.
+        """
+        rows = {key: row for row in self.notebooks for key in (row.slug, f"{row.number:02d}", str(row.number))}
+        keys = [Path(name).stem for name in names] or [row.slug for row in self.notebooks]
+        if unknown := [key for key in keys if key not in rows]:
+            raise CourseError(f"no notebook {unknown[0]!r}; the course has {', '.join(rows)}.")
+        return [rows[key] for key in keys]
 
 
 @dataclass(frozen=True)
 class Profile:
-    """One set of papermill parameters: what all notebooks share and what single ones add; a limit in s per cell."""
+    """One set of papermill parameters."""
 
     name: str
-    cell_timeout: int
-    shared: dict[str, Any]
-    notebooks: dict[str, dict[str, Any]]
+    cell_timeout: int  # seconds
+    shared: dict[str, Any]  # parameters of all notebooks
+    notebooks: dict[str, dict[str, Any]]  # further parameters of single notebooks, by slug
 
     def parameters(self, slug: str) -> dict[str, Any]:
-        """The parameters handed to one notebook; its own win over the shared ones."""
+        """Return the parameters of one notebook; its own override the shared ones."""
         return self.shared | self.notebooks.get(slug, {})
 
 
 def load_course(root: Path | None = None) -> Course:
-    """Read and check the table, beside this package or else in the current folder. CourseErrors name file and key."""
-    around = Path(__file__).resolve().parents[1]
-    root = root or (around if (around / "notebooks").is_dir() else Path.cwd())
+    """Load and validate the course table, of this repository or else of the current folder.
+
+    Raises:
+        CourseError: names the file and the key that is wrong.
+    """
+    repository = Path(__file__).resolve().parents[1]
+    root = root or (repository if (repository / "notebooks").is_dir() else Path.cwd())
     path = root / "notebooks" / "course.toml"
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -109,23 +117,27 @@ def load_course(root: Path | None = None) -> Course:
 
 
 def load_profile(course: Course, name: str) -> Profile:
-    """Read ``profiles/<name>.yaml``. Raises CourseError naming file and key."""
+    """Load and validate ``profiles/<name>.yaml``.
+
+    Raises:
+        CourseError: names the file and the key that is wrong.
+    """
     import yaml
 
     path = course.folder / "profiles" / f"{name}.yaml"
     if not path.is_file():
-        there = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
-        raise CourseError(f"no profile {name!r}: {path} is missing; known are {there or 'none'}.")
+        known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
+        raise CourseError(f"no profile {name!r}: {path} is missing; known are {known or 'none'}.")
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise CourseError(f"{path}: not readable as YAML: {error}.") from error
     raw = {"notebooks": {}, **raw} if isinstance(raw, dict) else {}
     profile = _record(Profile, {"name": name, **raw}, str(path))
-    if (said := profile.shared.get("PROFILE")) != name:
-        raise CourseError(f"{path}: shared.PROFILE is {said!r}, expected the file's name, {name!r}.")
-    known = {row.slug for row in course.notebooks}
-    if wrong := [slug for slug, own in profile.notebooks.items() if slug not in known or not isinstance(own, dict)]:
+    if (stated := profile.shared.get("PROFILE")) != name:
+        raise CourseError(f"{path}: shared.PROFILE is {stated!r}, expected the file's name, {name!r}.")
+    slugs = {row.slug for row in course.notebooks}
+    if wrong := [slug for slug, own in profile.notebooks.items() if slug not in slugs or not isinstance(own, dict)]:
         raise CourseError(f"{path}: notebooks.{wrong[0]} is not in course.toml, or holds no NAME: value.")
     return profile
 
@@ -133,17 +145,17 @@ def load_profile(course: Course, name: str) -> Profile:
 def _notebook(raw: dict[str, Any], where: str) -> Notebook:
     where = f"{where} ({raw.get('slug', 'no slug')})"
     items = enumerate(raw.get("exercises", []), 1)
-    exercises = [_record(Exercise, item, f"{where}, exercise {n}") for n, item in items]
+    exercises = [_record(ExerciseEntry, item, f"{where}, exercise {n}") for n, item in items]
     return _record(Notebook, raw | {"exercises": exercises}, where)
 
 
 def _record(cls: type, raw: dict[str, Any], where: str) -> Any:
-    """Build a dataclass from a mapping; unknown, missing and mistyped keys are errors that name the place."""
+    """Build a dataclass from a mapping; unknown, missing and mistyped keys are errors that name ``where``."""
     hints = get_type_hints(cls)
-    needed = {item.name for item in fields(cls) if item.default_factory is MISSING}
-    if strange := set(raw) - set(hints):
-        raise CourseError(f"{where}: unknown key {min(strange)!r}; known are {', '.join(hints)}.")
-    if missing := needed - set(raw):
+    required = {item.name for item in fields(cls) if item.default_factory is MISSING}
+    if unknown := set(raw) - set(hints):
+        raise CourseError(f"{where}: unknown key {min(unknown)!r}; known are {', '.join(hints)}.")
+    if missing := required - set(raw):
         raise CourseError(f"{where}: key {min(missing)!r} is missing.")
     for key, value in raw.items():
         if not _fits(value, hints[key]):
@@ -165,8 +177,8 @@ def _check_rows(rows: list[Notebook], path: Path) -> None:
             raise CourseError(f"{path}: {row.slug} has number {row.number}; the slug must start with the number.")
         if row.slug in seen or row.world not in WORLDS:
             raise CourseError(f"{path}: {row.slug} is listed twice, or its world {row.world!r} is not one of {WORLDS}.")
-        if strange := [need for need in row.needs if need not in ASSETS]:
-            raise CourseError(f"{path}: {row.slug}: key 'needs' names {strange[0]!r}; assets are {', '.join(ASSETS)}.")
+        if unknown := [need for need in row.needs if need not in ASSETS]:
+            raise CourseError(f"{path}: {row.slug}: key 'needs' names {unknown[0]!r}; assets are {', '.join(ASSETS)}.")
         if late := [slug for slug in row.prerequisites if slug not in seen]:
             raise CourseError(f"{path}: {row.slug}: prerequisite {late[0]!r} is not a notebook that comes before it.")
         seen.add(row.slug)

@@ -1,7 +1,7 @@
-"""How does a notebook start on a machine that somebody else keeps, such as Colab or Binder?
+"""Launch cells and links for hosted notebooks (Colab, Binder).
 
-Only a repository with an address can be fetched by such a machine: whoever publishes the course names it in
-``course.toml`` as ``repository = "owner/name"``, and generates the notebooks anew. Without it nothing is added.
+They need the address of a public repository: ``repository = "owner/name"`` in ``course.toml``, after which the
+notebooks have to be generated again. Without it nothing is added.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if importlib.util.find_spec("auxlib") is None:
 
 
 def launch_cell(repository: str) -> NotebookNode:
-    """The first cell of code: it does its work once, and nothing where the course is installed."""
+    """Return the first code cell, which installs the course where it is missing."""
     name = repository.rpartition("/")[2]
     cell = nbformat.v4.new_code_cell(CELL.format(repository=repository, name=name))
     cell.metadata = nbformat.from_dict({"tags": ["launch"]})
@@ -34,7 +34,7 @@ def launch_cell(repository: str) -> NotebookNode:
 
 
 def links(repository: str, slug: str) -> str:
-    """Where else to open a notebook, in words and not in pictures that others would have to serve."""
+    """Return links that open a notebook on a hosted service, as text instead of badges served by other hosts."""
     colab = f"https://colab.research.google.com/github/{repository}/blob/main/notebooks/{slug}.ipynb"
     binder = f"https://mybinder.org/v2/gh/{repository}/main?labpath=notebooks/{slug}.ipynb"
     return f"**Open in**: [Colab]({colab}) · [Binder]({binder})"

@@ -1,4 +1,4 @@
-"""What of a run is worth keeping, and is it the run that was asked for?"""
+"""Outputs of an executed notebook: copying them to a generated one, and checking that the whole notebook ran."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ MAX_IMAGE_KB = 80  # a page of pictures stays light; comparisons read text, neve
 
 
 def tags(cell: NotebookNode) -> list[str]:
-    """The tags of a cell."""
+    """Return the tags of a cell."""
     return cell.metadata.get("tags", [])
 
 
 def with_outputs(fresh: NotebookNode, executed: NotebookNode) -> NotebookNode:
-    """Copy normalised outputs from an executed notebook, provided that it ran this very code; else leave none."""
+    """Copy normalised outputs from an executed notebook to one with the same code; leave none if the code differs."""
     executed = without_widgets(executed)
     ran = [cell for cell in executed.cells if cell.cell_type == "code" and "injected-parameters" not in tags(cell)]
     code = [cell for cell in fresh.cells if cell.cell_type == "code"]
@@ -28,7 +28,7 @@ def with_outputs(fresh: NotebookNode, executed: NotebookNode) -> NotebookNode:
 
 
 def without_widgets(executed: NotebookNode) -> NotebookNode:
-    """Remove live widgets in place: what stays, a picture or a text, is what a page without a kernel can show."""
+    """Remove live widgets in place; pictures and texts, which a page without a kernel can show, stay."""
     executed.metadata.pop("widgets", None)
     for output in (output for cell in executed.cells for output in cell.get("outputs", [])):
         for kind in [kind for kind in output.get("data", {}) if "widget" in kind]:
@@ -37,7 +37,7 @@ def without_widgets(executed: NotebookNode) -> NotebookNode:
 
 
 def _normal(output: NotebookNode, count: int) -> NotebookNode:
-    """Text always, images while they are small; the output itself stays, or nothing compares."""
+    """Return the output without large images; its text stays, because comparisons need it."""
     output = nbformat.from_dict(output)
     if "execution_count" in output:
         output.execution_count = count
@@ -48,10 +48,12 @@ def _normal(output: NotebookNode, count: int) -> NotebookNode:
 
 
 def check_executed(notebook: NotebookNode, slug: str, profile: str) -> None:
-    """Fail unless every code cell ran and the notebook itself printed ``profile: <profile>``.
+    """Check that every code cell ran and that the notebook printed ``profile: <profile>`` and no other profile.
 
-    The parameter that was sent proves nothing: a later cell may have overwritten it. What the notebook says counts;
-    silence, another profile and a cell that was not run are each a CourseError.
+    The injected parameter is no proof, because a later cell may overwrite it.
+
+    Raises:
+        CourseError: a cell did not run, or no profile or another one was printed.
     """
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     if skipped := [cell.id for cell in code if cell.execution_count is None]:
@@ -59,8 +61,10 @@ def check_executed(notebook: NotebookNode, slug: str, profile: str) -> None:
             f"{slug}: cell {skipped[0]} was not run; a notebook must run from its first cell to its last."
         )
     printed = "".join(out.text for cell in code for out in cell.outputs if out.get("name") == "stdout")
-    said = [line.split(":", 1)[1].strip() for line in printed.splitlines() if line.startswith("profile:")]
-    if not said:
+    profiles = [line.split(":", 1)[1].strip() for line in printed.splitlines() if line.startswith("profile:")]
+    if not profiles:
         raise CourseError(f"{slug}: nothing printed its profile; one cell must print(f'profile: {{PROFILE}}').")
-    if set(said) != {profile}:
-        raise CourseError(f"{slug}: ran with profile {said[-1]!r}, asked for {profile!r}; a cell overwrites PROFILE.")
+    if set(profiles) != {profile}:
+        raise CourseError(
+            f"{slug}: ran with profile {profiles[-1]!r}, asked for {profile!r}; a cell overwrites PROFILE."
+        )

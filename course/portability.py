@@ -1,12 +1,12 @@
-"""Where does the course print the same? Every notebook again, as other processors would compute it.
+"""Portability check: the notebooks executed as on other processors, compared with the committed outputs.
 
-Libraries choose their kernels by what a processor can do, and another kernel adds in another order. Variables make them
-choose as a lesser processor would: ``ATEN_CPU_CAPABILITY`` (PyTorch), ``ONEDNN_MAX_CPU_ISA`` and
+Libraries choose their kernels by the processor's instruction set, and other kernels sum in another order. Environment
+variables restrict the choice to a smaller set: ``ATEN_CPU_CAPABILITY`` (PyTorch), ``ONEDNN_MAX_CPU_ISA`` and
 ``MKL_ENABLE_INSTRUCTIONS``. ``AUXLIB_DTYPE`` sets the precision of the frozen models. Each run is compared with the
-committed outputs by `compare.py`, and what moved is listed cell by cell.
+committed outputs by `compare.py`, and differences are listed cell by cell.
 
-``COMBINATIONS`` change one thing at a time, and end with the corner that is farthest from the recorded run. bfloat16 is
-combined with AVX-512 only: no other x86 processor multiplies it, so `best_dtype` never chooses it there. Any
+``COMBINATIONS`` change one setting at a time, and end with the one farthest from the recorded run. bfloat16 is combined
+with AVX-512 only: no other x86 processor has instructions for it, so `best_dtype` never chooses it there. Any
 combination can be named: ``python -m course.portability 02 04 --on avx2-2-bfloat16``.
 """
 
@@ -29,10 +29,10 @@ from course.compare import Sanitize, differences, sanitizer, stated_tolerance
 from course.config import Course, Notebook, load_course
 from course.execute import run
 from course.outputs import tags
-from course.page import as_text
 from course.prose_numbers import mismatched_numbers
+from course.tables import as_text
 
-INSTRUCTIONS = {  # from the least to the most; the values of the three variables
+INSTRUCTIONS = {  # in increasing order, with the values of the three variables
     "default": ("default", "SSE41", "SSE4_2"),
     "avx2": ("avx2", "AVX2", "AVX2"),
     "avx512": ("avx512", "AVX512_CORE_BF16", "AVX512"),
@@ -51,7 +51,7 @@ COMBINATIONS = (
 
 @dataclass(frozen=True)
 class Combination:
-    """A kind of machine: instructions, threads of a kernel, precision of the frozen models."""
+    """Instruction set, threads of a kernel, and precision of the frozen models."""
 
     instructions: str
     threads: int
@@ -59,35 +59,39 @@ class Combination:
 
     @classmethod
     def parse(cls, name: str) -> Combination:
-        """Read a name such as ``avx2-1-float32``; CourseError for any other form."""
-        found = re.fullmatch(rf"({'|'.join(INSTRUCTIONS)})-([1-9]\d*)-(float32|bfloat16)", name)
-        if not found:
+        """Parse a name such as ``avx2-1-float32``.
+
+        Raises:
+            CourseError: the name has another form.
+        """
+        match = re.fullmatch(rf"({'|'.join(INSTRUCTIONS)})-([1-9]\d*)-(float32|bfloat16)", name)
+        if not match:
             raise CourseError(
                 f"no combination {name!r}; write INSTRUCTIONS-THREADS-DTYPE, for instance {COMBINATIONS[3]} "
                 f"(instructions: {', '.join(INSTRUCTIONS)}; dtype: float32 or bfloat16)."
             )
-        return cls(found[1], int(found[2]), found[3])
+        return cls(match[1], int(match[2]), match[3])
 
     @property
     def name(self) -> str:
-        """The name that ``parse`` reads."""
+        """Name that ``parse`` reads."""
         return f"{self.instructions}-{self.threads}-{self.dtype}"
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables of a kernel that computes so."""
+        """Environment variables of a kernel with this combination."""
         return dict(zip(VARIABLES, INSTRUCTIONS[self.instructions], strict=True)) | {"AUXLIB_DTYPE": self.dtype}
 
     def case(self, row: Notebook) -> tuple[str, str, int, str]:
-        """What decides a notebook's outputs: combinations with the same case need only one run."""
+        """Return the settings that affect a notebook; combinations with the same case need only one run."""
         return row.slug, self.instructions, self.threads, self.dtype if FROZEN & set(row.needs) else ""
 
 
 def measure(course: Course, rows: list[Notebook], combination: Combination, sanitize: Sanitize) -> dict[str, list[str]]:
-    """Execute notebooks under a combination, and list by slug what differs from the committed notebooks.
+    """Execute notebooks under a combination, and return by slug how they differ from the committed notebooks.
 
     The executed notebooks stay in ``build/portability/<combination>/``. The kernels share the fetched models with this
-    process, but none of the computed states: those of another combination would hide a difference.
+    process, but not the cached states: those of another combination would hide a difference.
     """
     folder = course.root / "build" / "portability" / combination.name
     shutil.rmtree(folder, ignore_errors=True)
@@ -101,7 +105,7 @@ def measure(course: Course, rows: list[Notebook], combination: Combination, sani
     environment = combination.environment | {"AUXLIB_CACHE": str(cache)}
     outcomes = run(course, rows, "quick", jobs, combination.threads, folder, environment)
     shutil.rmtree(cache)
-    failed = {done.slug: [f"failed: {done.error}"] for done in outcomes if done.error}
+    failed = {outcome.slug: [f"failed: {outcome.error}"] for outcome in outcomes if outcome.error}
     return {
         row.slug: failed.get(row.slug)
         or moved(nbformat.read(course.built(row.slug), 4), nbformat.read(folder / f"{row.slug}.ipynb", 4), sanitize)
@@ -110,22 +114,22 @@ def measure(course: Course, rows: list[Notebook], combination: Combination, sani
 
 
 def moved(committed: NotebookNode, executed: NotebookNode, sanitize: Sanitize = str) -> list[str]:
-    """List what another run of a notebook prints differently: in compared cells, and against numbers in the prose."""
-    ran = {cell.id: cell for cell in executed.cells}
-    found = []
+    """Return how another run of a notebook differs: in compared cells, and from numbers in the prose."""
+    executed_cells = {cell.id: cell for cell in executed.cells}
+    lines = []
     for index, cell in enumerate(committed.cells):
         if "nbval-check-output" in tags(cell):
-            done = ran.get(cell.id)
-            if done is None or done.source != cell.source:
-                found.append(f"cell {index}: the run holds another source")
+            other = executed_cells.get(cell.id)
+            if other is None or other.source != cell.source:
+                lines.append(f"cell {index}: the run holds another source")
             else:
-                lines = differences(cell.outputs, done.outputs, stated_tolerance(cell), sanitize)
-                found += [f"cell {index}: {line}" for line in lines]
-    return found + [f"prose, {line}" for line in mismatched_numbers(committed, executed)]
+                differing = differences(cell.outputs, other.outputs, stated_tolerance(cell), sanitize)
+                lines += [f"cell {index}: {line}" for line in differing]
+    return lines + [f"prose, {line}" for line in mismatched_numbers(committed, executed)]
 
 
 def possible(instructions: str) -> bool:
-    """Whether this machine has the instructions; a kernel that uses others dies."""
+    """Return whether this machine has the instructions; a kernel that uses missing ones dies."""
     import torch
 
     known = list(INSTRUCTIONS)
@@ -134,7 +138,7 @@ def possible(instructions: str) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the combinations and print what moved. Returns 0 when nothing did, 1 when something did, 2 for an error."""
+    """Run the combinations, print the differences, and return 0 without any, 1 with some, 2 for an error."""
     description = "Execute notebooks as other processors would, and list what differs from the committed outputs."
     parser = argparse.ArgumentParser(prog="python -m course.portability", description=description)
     parser.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="number or name; all without any")
@@ -150,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(course: Course, rows: list[Notebook], combinations: Iterable[Combination]) -> bool:
-    """Print what moved under each combination, then one line for each. Returns whether anything did."""
+    """Print the differences under each combination, then a summary. Return whether there are any."""
     sanitize = sanitizer(course.root / "tests" / "sanitize.cfg")
     seen: set[tuple[str, str, int, str]] = set()
     summary = []
@@ -160,10 +164,10 @@ def _report(course: Course, rows: list[Notebook], combinations: Iterable[Combina
             continue
         todo = [row for row in rows if combination.case(row) not in seen]
         seen |= {combination.case(row) for row in todo}
-        found = measure(course, todo, combination, sanitize) if todo else {}
-        for slug, lines in found.items():
+        results = measure(course, todo, combination, sanitize) if todo else {}
+        for slug, lines in results.items():
             print("".join(f"{combination.name}  {slug}  {line}\n" for line in lines), end="", flush=True)
-        count = sum(map(len, found.values()))
+        count = sum(map(len, results.values()))
         summary.append({"combination": combination.name, "notebooks": str(len(todo)), "moved": str(count)})
     print(as_text(summary))
     return any(row["moved"] not in ("", "0") for row in summary)

@@ -1,173 +1,258 @@
-"""Which parts of the README are generated? The course map, what the tests counted, and the results of a recorded run.
+"""Generated blocks of the README and of the pages in `docs/`: maps, recorded results, counts, the public names.
 
-Each stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``; what is outside is written by hand.
+A block stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``; everything outside is written by hand.
+`PAGES` lists which page holds which blocks. `python -m auxlib notebooks` writes them, `--check` compares them.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from auxlib.errors import CourseError
 from course.config import Course
 from course.headline import RESULTS, headline, load_figures
+from course.reference import public_names, rooms_by_floor
 from course.timings import load_timings
-from experiments.claim.results import AGAIN, read_claim
+from experiments.claim.results import AGAIN as AGAIN_CLAIM
 from experiments.claim.results import RESULTS as RESULTS_OF_CLAIM
+from experiments.claim.results import read_claim
 from experiments.claim.table import as_markdown, conclusion, system_rows
 from experiments.control.table import AGAIN as AGAIN_CONTROL
 from experiments.control.table import read_control, real_rows, storyland_rows
-from experiments.smollm.table import AGAIN as AGAIN_RIVALS
-from experiments.smollm.table import read_rivals
-from experiments.smollm.table import rival_rows as rows_of_rivals
-from experiments.speed import table as bench
+from experiments.smollm.table import AGAIN as AGAIN_SMOLLM
+from experiments.smollm.table import read_rivals, rival_rows
+from experiments.speed import table as speed
 from experiments.tartan import table as tartan
-from experiments.ytuning import table as labels
+from experiments.ytuning import table as ytuning
 
+Block: TypeAlias = Callable[[Course, str], str]  # the course, and the way from the page to the repository's root
 COUNTED = Path("data/results/course.json")
-SAMPLES = 8
+CI = ".github/workflows/course.yml"
+CLAIM_COLUMNS = ("system", "keyword", "SLOR", "grammatical", "to the bar", "weights", "a written token")
 
 
-def render(course: Course) -> str:
-    """The README as it should be."""
-    text = path_of(course).read_text(encoding="utf-8")
-    blocks = {"map": _map(course), "checks": _checks(course.root), "claim": _claim(course.root)}
-    blocks |= {"rivals": _rivals(course.root), "control": _control(course.root), "speed": _speed(course.root)}
-    blocks |= _recorded(course.root) | {"labels": _labels(course.root), "end task": _end_task(course.root)}
-    for name, block in blocks.items():
-        pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
-        text, found = pattern.subn(lambda marks, block=block: marks[1] + block + marks[2], text)
-        if found != 1:
+def render(course: Course) -> dict[Path, str]:
+    """Return every page with generated blocks as it should be.
+
+    Raises:
+        CourseError: a page is missing, or does not hold each of its blocks exactly once.
+    """
+    return {course.root / name: render_page(course, name) for name in PAGES}
+
+
+def render_page(course: Course, name: str) -> str:
+    """Return one page of `PAGES`; errors as in `render`."""
+    blocks = PAGES[name]
+    if not (course.root / name).is_file():
+        raise CourseError(f"{name} is missing; it must hold the generated blocks {', '.join(blocks)}.")
+    text, up = (course.root / name).read_text(encoding="utf-8"), "../" * name.count("/")
+    for block, write in blocks.items():
+        pattern = re.compile(rf"(<!-- begin {block} -->\n).*?(<!-- end {block} -->)", re.DOTALL)
+        body = write(course, up)
+        text, count = pattern.subn(partial(_filled, body), text)
+        if count != 1:
             raise CourseError(
-                f"README.md must hold one block <!-- begin {name} --> … <!-- end {name} -->, found {found}."
+                f"{name} must hold one block <!-- begin {block} --> … <!-- end {block} -->, found {count}."
             )
     return text
 
 
-def path_of(course: Course) -> Path:
-    """Where the README is."""
-    return course.root / "README.md"
+def _filled(body: str, marks: re.Match[str]) -> str:
+    return marks[1] + body + marks[2]
 
 
-def _map(course: Course) -> str:
+def _badges(course: Course, up: str) -> str:
+    """The supported Python versions and the licence; the state of CI once the course has an address on GitHub."""
+    project = tomllib.loads((course.root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    shield = "https://img.shields.io/badge"
+    python = project["requires-python"].removeprefix(">=")
+    badges = [
+        f"[![Python {python} or newer]({shield}/python-{python}%2B-blue)]({up}pyproject.toml)",
+        f"[![Licence of the code: Apache 2.0]({shield}/licence-Apache%202.0-blue)]({up}LICENSE)",
+    ]
+    if course.repository:
+        flow = f"https://github.com/{course.repository}/actions/workflows/{Path(CI).name}"
+        badges.insert(0, f"[![Tests of the main branch]({flow}/badge.svg)]({flow})")
+    return "\n".join(badges) + "\n"
+
+
+def _map(course: Course, up: str) -> str:
+    """The notebooks in short: number, title, world, minutes of reading."""
+    rows = [
+        f"| {row.number:02d} | [{row.title}]({up}notebooks/{row.slug}.ipynb) | {row.world} | {row.minutes} |"
+        for row in course.notebooks
+    ]
+    return "\n".join(["| no. | notebook | world | minutes |", "|--:|---|---|--:|", *rows]) + "\n"
+
+
+def _full_map(course: Course, up: str) -> str:
+    """The notebooks with their exercises, measured seconds and objectives."""
     lines = [
         "| no. | notebook | world | minutes | exercises | runs in | you will be able to |",
         "|--:|---|---|--:|--:|--:|---|",
     ]
     receipts = load_timings(course)
     for row in course.notebooks:
-        link = f"[{row.title}](notebooks/{row.slug}.ipynb)"
+        link = f"[{row.title}]({up}notebooks/{row.slug}.ipynb)"
         goals = "; ".join(row.objectives).replace("|", r"\|")  # a bare bar would open another column
-        runs = f"{receipts[row.slug].about_seconds()} s" if row.slug in receipts else "–"
-        cells = [f"{row.number:02d}", link, row.world, str(row.minutes), str(len(row.exercises)), runs, goals]
+        seconds = f"{receipts[row.slug].about_seconds()} s" if row.slug in receipts else "–"
+        cells = [f"{row.number:02d}", link, row.world, str(row.minutes), str(len(row.exercises)), seconds, goals]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _checks(root: Path) -> str:
-    """What the last whole run of the tests counted; pytest writes the file (tests/summary.py)."""
-    path = root / COUNTED
+def _checks(course: Course, up: str) -> str:
+    """What the last whole run of the tests counted; pytest writes the file (`tests/summary.py`)."""
+    path = course.root / COUNTED
     if not path.is_file():
         return "No run of the tests has been recorded yet.\n"
-    found = json.loads(path.read_text(encoding="utf-8"))
+    record = json.loads(path.read_text(encoding="utf-8"))
     rows = [
-        ("planted wrong answers rejected, each with its own message", f"{found['killed']} of {found['planted']}"),
-        ("numbers in prose that a run printed just so", f"{found['prose_numbers']}"),
-        ("images described in words", f"{found['images_with_alt']} of {found['images']}"),
-        ("cells whose output is compared with a fresh run", f"{found['compared_cells']}"),
-        ("notebooks and exercises", f"{found['notebooks']} and {found['exercises']}"),
-        ("running all notebooks with profile `quick`", f"{found['quick_seconds']} s on {found['machine']}"),
+        ("planted wrong answers rejected, each with its own message", f"{record['killed']} of {record['planted']}"),
+        ("numbers in prose that a run printed just so", f"{record['prose_numbers']}"),
+        ("images described in words", f"{record['images_with_alt']} of {record['images']}"),
+        ("cells whose output is compared with a fresh run", f"{record['compared_cells']}"),
+        ("notebooks and exercises", f"{record['notebooks']} and {record['exercises']}"),
+        ("running all notebooks with profile `quick`", f"{record['quick_seconds']} s on {record['machine']}"),
     ]
     return "| what | count |\n|---|--:|\n" + "".join(f"| {what} | {count} |\n" for what, count in rows)
 
 
-def _claim(root: Path) -> str:
-    """The verdict on the paper's claim, the table of all systems and the picture."""
-    found = read_claim(root)
-    if found is None:
-        return "The experiment has not been run yet.\n"
-    shown = ("system", "keyword", "SLOR", "grammatical", "to the bar", "weights", "a written token")
-    table = [{name: row[name] for name in shown if name in row} for row in system_rows(found)]
-    minutes, torch = round(found["seconds"] / 60), found["versions"]["torch"]
-    where = f"{len(found['verdicts'])} seeds, {found['sentences']:,} sentences to learn from"
-    where += f"; {minutes} minutes on {found['machine']['cores']} cores; torch {torch}"
-    picture = (RESULTS_OF_CLAIM.parent / found["figure"]).as_posix()
-    return (
-        f"**{conclusion(found)}**\n\n{as_markdown(table)}\nMeasured by `{AGAIN}`: {where}.\n\n"
-        f"![{found['figure_alt']}]({picture})\n"
-    )
+def _samples(course: Course, up: str, count: int = 8) -> str:
+    """The first test samples of the recorded full run."""
+    record = load_figures(course.root)
+    if record is None:
+        return ""
+    samples = "\n".join(f"{word:16} {text}" for word, text in record["examples"][:count])
+    return f"The first {count} of {record['n_samples']} test samples:\n\n```text\n{samples}\n```\n"
 
 
-def _rivals(root: Path) -> str:
-    """The same question with a real model: the table of all who were asked."""
-    found = read_rivals(root)
-    if found is None:
-        return f"Not recorded yet: `{AGAIN_RIVALS}` measures it.\n"
-    where = f"{found['seeds']} seeds, {found['sentences']:,} sentences to learn from; SLOR of human sentences "
-    where += f"{found['slor_human']:.2f}; {_machine(found)}"
-    return f"{as_markdown(rows_of_rivals(found))}\nMeasured by `{AGAIN_RIVALS}`: {where}.\n"
-
-
-def _control(root: Path) -> str:
-    """How well writing can be steered: in Storyland beside the exact answers, then with the real model."""
-    found = read_control(root)
-    if found is None:
-        return f"Not recorded yet: `{AGAIN_CONTROL}` measures it.\n"
-    tables = as_markdown(storyland_rows(found)), as_markdown(real_rows(found))
-    return f"Storyland:\n\n{tables[0]}\nSmolLM2:\n\n{tables[1]}\nMeasured by `{AGAIN_CONTROL}`: {_machine(found)}.\n"
-
-
-def _speed(root: Path) -> str:
-    """What it costs beside others, and what was to be reached."""
-    found = bench.read_bench(root)
-    if found is None:
-        return f"Not recorded yet: `{bench.AGAIN}` measures it.\n"
-    where = f"{found['machine']['cpu']}, {found['machine']['cores']} cores, torch {found['versions']['torch']}"
-    return f"{as_markdown(bench.speed_rows(found))}\nMeasured by `{bench.AGAIN}`: {where}.\n"
-
-
-def _labels(root: Path) -> str:
-    """What was asked of labels that learn and what they reached, beside everybody else's accuracy."""
-    found = labels.read_labels(root)
-    if found is None:
-        return f"Not recorded yet: `{labels.AGAIN}` measures it.\n"
-    tables = as_markdown(labels.goal_rows(found)), as_markdown(labels.accuracy_rows(found))
-    return f"{tables[0]}\n{tables[1]}\nMeasured by `{labels.AGAIN}`: {found['seeds']} seeds; {_machine(found)}.\n"
-
-
-def _end_task(root: Path) -> str:
-    """What was asked of objectives that learn together, and the same arms in Storyland and on real texts."""
-    found = tartan.read_endtask(root)
-    if found is None:
-        return f"Not recorded yet: `{tartan.AGAIN}` measures it.\n"
-    tables = (as_markdown(rows(found)) for rows in (tartan.goal_rows, tartan.story_rows, tartan.real_rows))
-    return "\n".join(tables) + f"\nMeasured by `{tartan.AGAIN}`; {_machine(found)}.\n"
-
-
-def _machine(found: Mapping[str, Any]) -> str:
-    """How long a recorded run took, and on what."""
-    gpu = "" if found["machine"]["gpu"] == "none" else f" and {found['machine']['gpu']}"
-    return f"{round(found['seconds'] / 60)} minutes on {found['machine']['cores']} cores{gpu}"
-
-
-def _recorded(root: Path) -> dict[str, str]:
-    """What comes from the recorded full run: a few samples, the table, the figure."""
-    found, rows = load_figures(root), headline(root)
-    if found is None:
-        return {"samples": "", "results": "No full run has been recorded yet.\n", "figure": ""}
-    samples = "\n".join(f"{word:16} {text}" for word, text in found["examples"][:SAMPLES])
-    table = ["| " + " | ".join(rows[0]) + " |", "|---" * len(rows[0]) + "|"]
-    table += ["| " + " | ".join(row.values()) + " |" for row in rows]
+def _headline(course: Course, up: str) -> str:
+    """The headline table of the recorded full run, and how it was measured."""
+    record, rows = load_figures(course.root), headline(course.root)
+    if record is None:
+        return "No full run has been recorded yet.\n"
+    machine, versions = record["machine"], record["versions"]
     where = (
-        f"{found['machine']['cpu']}, {found['machine']['cores']} cores; torch {found['versions']['torch']}, "
-        f"transformers {found['versions']['transformers']}; seed {found['seed']}; {found['sampling']}; "
-        f"λ = {found['lambda']:g}. SLOR's judge: {found['judge']}"
+        f"{machine['cpu']}, {machine['cores']} cores; torch {versions['torch']}, transformers "
+        f"{versions['transformers']}; seed {record['seed']}; {record['sampling']}; λ = {record['lambda']:g}. "
+        f"SLOR's judge: {record['judge']}"
     )
-    return {
-        "samples": f"The first {SAMPLES} of {found['n_samples']} test samples:\n\n```text\n{samples}\n```\n",
-        "results": "\n".join(table) + f"\n\nMeasured by `{found['command']}` on {where}.\n",
-        "figure": f"![{found['figure_alt']}]({(RESULTS.parent / found['figure']).as_posix()})\n",
-    }
+    return f"{as_markdown(rows)}\nMeasured by `{record['command']}` on {where}.\n"
+
+
+def _figure(course: Course, up: str) -> str:
+    """The picture of the recorded full run."""
+    record = load_figures(course.root)
+    return "" if record is None else f"![{record['figure_alt']}]({_picture(RESULTS, record, up)})\n"
+
+
+def _picture(record_path: Path, record: Mapping[str, Any], up: str) -> str:
+    """The way from a page to the picture that lies beside a record."""
+    return up + (record_path.parent / record["figure"]).as_posix()
+
+
+def _verdict(course: Course, up: str) -> str:
+    """The verdict on the paper's claim in a line."""
+    record = read_claim(course.root)
+    return "The experiment has not been run yet.\n" if record is None else f"**{conclusion(record)}**\n"
+
+
+def _claim(course: Course, up: str) -> str:
+    """The table of all systems and the picture."""
+    record = read_claim(course.root)
+    if record is None:
+        return "The experiment has not been run yet.\n"
+    table = [{name: row[name] for name in CLAIM_COLUMNS if name in row} for row in system_rows(record)]
+    minutes, torch = round(record["seconds"] / 60), record["versions"]["torch"]
+    where = f"{len(record['verdicts'])} seeds, {record['sentences']:,} sentences to learn from"
+    where += f"; {minutes} minutes on {record['machine']['cores']} cores; torch {torch}"
+    picture = f"![{record['figure_alt']}]({_picture(RESULTS_OF_CLAIM, record, up)})"
+    return f"{as_markdown(table)}\nMeasured by `{AGAIN_CLAIM}`: {where}.\n\n{picture}\n"
+
+
+def _smollm(course: Course, up: str) -> str:
+    """The systems around the real model."""
+    record = read_rivals(course.root)
+    if record is None:
+        return f"Not recorded yet: `{AGAIN_SMOLLM}` measures it.\n"
+    where = f"{record['seeds']} seeds, {record['sentences']:,} sentences to learn from; SLOR of human sentences "
+    where += f"{record['slor_human']:.2f}; {_machine(record)}"
+    return f"{as_markdown(rival_rows(record))}\nMeasured by `{AGAIN_SMOLLM}`: {where}.\n"
+
+
+def _control(course: Course, up: str) -> str:
+    """Several conditions at once: in Storyland beside the exact answers, then with the real model."""
+    record = read_control(course.root)
+    if record is None:
+        return f"Not recorded yet: `{AGAIN_CONTROL}` measures it.\n"
+    tables = as_markdown(storyland_rows(record)), as_markdown(real_rows(record))
+    return f"Storyland:\n\n{tables[0]}\nSmolLM2:\n\n{tables[1]}\nMeasured by `{AGAIN_CONTROL}`: {_machine(record)}.\n"
+
+
+def _speed(course: Course, up: str) -> str:
+    """Measured ratios and the goals that were set beforehand."""
+    record = speed.read_bench(course.root)
+    if record is None:
+        return f"Not recorded yet: `{speed.AGAIN}` measures it.\n"
+    where = f"{record['machine']['cpu']}, {record['machine']['cores']} cores, torch {record['versions']['torch']}"
+    return f"{as_markdown(speed.speed_rows(record))}\nMeasured by `{speed.AGAIN}`: {where}.\n"
+
+
+def _ytuning(course: Course, up: str) -> str:
+    """Goals of the label decoder, and the accuracy of all systems."""
+    record = ytuning.read_labels(course.root)
+    if record is None:
+        return f"Not recorded yet: `{ytuning.AGAIN}` measures it.\n"
+    tables = as_markdown(ytuning.goal_rows(record)), as_markdown(ytuning.accuracy_rows(record))
+    return f"{tables[0]}\n{tables[1]}\nMeasured by `{ytuning.AGAIN}`: {record['seeds']} seeds; {_machine(record)}.\n"
+
+
+def _tartan(course: Course, up: str) -> str:
+    """Goals of multi-task training, and the accuracy of all arms in Storyland and on real texts."""
+    record = tartan.read_endtask(course.root)
+    if record is None:
+        return f"Not recorded yet: `{tartan.AGAIN}` measures it.\n"
+    tables = (as_markdown(rows(record)) for rows in (tartan.goal_rows, tartan.story_rows, tartan.real_rows))
+    return "\n".join(tables) + f"\nMeasured by `{tartan.AGAIN}`; {_machine(record)}.\n"
+
+
+def _machine(record: Mapping[str, Any]) -> str:
+    """How long a recorded run took, and on what."""
+    gpu = "" if record["machine"]["gpu"] == "none" else f" and {record['machine']['gpu']}"
+    return f"{round(record['seconds'] / 60)} minutes on {record['machine']['cores']} cores{gpu}"
+
+
+def _reference(course: Course, up: str) -> str:
+    return public_names(course.root)
+
+
+def _rooms(course: Course, up: str) -> str:
+    return rooms_by_floor(course.root)
+
+
+PAGES: dict[str, dict[str, Block]] = {
+    "README.md": {
+        "badges": _badges,
+        "samples": partial(_samples, count=5),
+        "map": _map,
+        "headline": _headline,
+        "figure": _figure,
+    },
+    "docs/index.md": {"map": _full_map},
+    "docs/architecture.md": {"rooms": _rooms},
+    "docs/library.md": {"reference": _reference},
+    "docs/testing.md": {"checks": _checks},
+    "docs/results/claim.md": {"verdict": _verdict, "claim": _claim},
+    "docs/results/smollm.md": {"samples": _samples, "headline": _headline, "figure": _figure, "smollm": _smollm},
+    "docs/results/control.md": {"control": _control},
+    "docs/results/speed.md": {"speed": _speed},
+    "docs/results/ytuning.md": {"ytuning": _ytuning},
+    "docs/results/tartan.md": {"tartan": _tartan},
+}

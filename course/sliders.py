@@ -1,8 +1,8 @@
-"""How does one turn a dial? Two sliders where there is a kernel, a sheet of pre-rendered frames where there is none.
+"""Sliders for the weight λ and the temperature T, with a sheet of rendered frames where there is no kernel.
 
-`Sliders` is the last expression of a cell, like a `Picture`. JupyterLab shows the sliders and redraws while they move;
-GitHub, an exported page and a stored notebook show the frames. Both say in words what can be seen: the frames in their
-alt text, the sliders in a sentence under the picture.
+`Sliders` is the last expression of a cell, like a `Picture`. JupyterLab shows the sliders and redraws the picture while
+they move; GitHub, an exported page and a stored notebook show the frames. Both are described in words: the frames by
+their alternative text, the sliders by a sentence under the picture.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 
 @dataclass(frozen=True, eq=False)
 class Sliders:
-    """Bars that follow two dials, the weight λ and the temperature T.
+    """Bar charts that follow two sliders, the weight λ and the temperature T.
 
     Args:
-        draw: from (weight, temperature) to named distributions, each with one probability for each label.
-        labels: what the bars stand for; few, so that the frames stay readable.
+        draw: maps (weight, temperature) to named distributions, each with one probability for each label.
+        labels: of the bars; few, so that the frames stay readable.
         title: the finding.
-        weights: settings of λ, in order; the frames show the first, the middle and the last.
-        temperatures: settings of T, likewise; with only one setting there is no slider for it.
+        weights: values of λ, in order; the frames show the first, the middle and the last.
+        temperatures: values of T, likewise; a single value has no slider.
     """
 
     draw: Draw
@@ -47,28 +47,31 @@ class Sliders:
 
     @cached_property
     def frames(self) -> Picture:
-        """The sheet for readers without a kernel: λ grows from left to right, T from top to bottom."""
+        """Sheet of frames for readers without a kernel: λ grows from left to right, T from top to bottom."""
         return self._sheet(_few(self.weights), _few(self.temperatures))
 
     def at(self, weight: float, temperature: float) -> Picture:
-        """One setting of the dials."""
+        """Return the picture for one setting of the sliders."""
         return self._sheet([weight], [temperature])
 
     def panel(self) -> VBox:
-        """Sliders that arrow keys move, the picture, and its words for those who do not see it; needs ipywidgets."""
+        """Return the widget: sliders that arrow keys move, the picture, and its description for screen readers.
+
+        Needs ipywidgets.
+        """
         from ipywidgets import HTML, Image, Layout, VBox
 
-        dials = [_slider("weight λ", self.weights), _slider("temperature T", self.temperatures)]
-        image, words, draw = Image(format="png", layout=Layout(max_width="100%")), HTML(), cache(self.at)
+        sliders = [_slider("weight λ", self.weights), _slider("temperature T", self.temperatures)]
+        image, description, picture_at = Image(format="png", layout=Layout(max_width="100%")), HTML(), cache(self.at)
 
-        def turn(change: object = None) -> None:
-            picture = draw(*(dial.value for dial in dials))
-            image.value, words.value = picture.png, f'<p role="status">{escape(picture.alt)}</p>'
+        def update(change: object = None) -> None:
+            picture = picture_at(*(slider.value for slider in sliders))
+            image.value, description.value = picture.png, f'<p role="status">{escape(picture.alt)}</p>'
 
-        turn()
-        for dial in dials:
-            dial.observe(turn, "value")
-        return VBox([*(dial for dial in dials if len(dial.options) > 1), image, words])
+        update()
+        for slider in sliders:
+            slider.observe(update, "value")
+        return VBox([*(slider for slider in sliders if len(slider.options) > 1), image, description])
 
     def _sheet(self, weights: Sequence[float], temperatures: Sequence[float]) -> Picture:
         frames = [[self.draw(weight, temperature) for weight in weights] for temperature in temperatures]
@@ -90,7 +93,7 @@ class Sliders:
 
 
 def _slider(name: str, settings: Sequence[float]) -> SelectionSlider:
-    """It starts where nothing is turned: at 1, or as near as can be."""
+    """Return a slider that starts at the neutral setting 1, or the one nearest to it."""
     from ipywidgets import SelectionSlider
 
     options, start = [(f"{value:g}", value) for value in settings], min(settings, key=lambda value: abs(value - 1))
@@ -98,11 +101,11 @@ def _slider(name: str, settings: Sequence[float]) -> SelectionSlider:
 
 
 def _few(settings: Sequence[float]) -> Sequence[float]:
-    """The first, the middle and the last of more than three."""
+    """Return the first, the middle and the last of more than three settings."""
     return settings if len(settings) <= 3 else [settings[0], settings[len(settings) // 2], settings[-1]]
 
 
 def _kernel() -> bool:
-    """Whether somebody can answer when a slider moves. Without IPython there is no kernel, so none is imported."""
+    """Return whether a kernel can react to a slider. IPython is not imported: without it there is no kernel."""
     ipython = sys.modules.get("IPython")
     return getattr(ipython.get_ipython() if ipython else None, "kernel", None) is not None

@@ -1,7 +1,7 @@
-"""Are an exercise's three cells there? ``task:ID``, ``exercise:ID`` and ``check:ID``, in this order, as listed.
+"""The three cells of an exercise, tagged ``task:ID``, ``exercise:ID`` and ``check:ID``, in this order.
 
-The task cell gets what others know about it: minutes, difficulty and points from the table, and the hints from
-`course.exercises`, so that neither is written down twice.
+Minutes, difficulty and points come from the course table and hints from `course.exercises`; both are filled into the
+task cell here, so that a source states neither.
 """
 
 from __future__ import annotations
@@ -14,44 +14,48 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from auxlib.errors import CourseError
-from course.config import Exercise, Notebook
+from course.config import ExerciseEntry, Notebook
 from course.outputs import tags
 
 CELLS = {"task": "markdown", "exercise": "code", "check": "code"}
 
 
 def fill_tasks(cells: list[NotebookNode], row: Notebook, path: Path) -> None:
-    """Complete the task cells in place. Cells that are not as listed are a CourseError naming file and exercise."""
+    """Complete the task cells in place.
+
+    Raises:
+        CourseError: the cells are not those of the table's exercises; names file and exercise.
+    """
     marked = [(tag, cell) for cell in cells for tag in tags(cell) if tag.partition(":")[0] in CELLS and ":" in tag]
     _check_order([tag for tag, _ in marked], row, path)
     for tag, cell in marked:
         if cell.cell_type != (kind := CELLS[tag.partition(":")[0]]):
             raise CourseError(f"{path}: the cell {tag} must be a {kind} cell.")
-    asked = [cell for tag, cell in marked if tag.startswith("task:")]
-    for cell, exercise in zip(asked, row.exercises, strict=True):
+    tasks = [cell for tag, cell in marked if tag.startswith("task:")]
+    for cell, exercise in zip(tasks, row.exercises, strict=True):
         cell.source = _filled(cell.source, exercise, path)
 
 
-def facts(exercise: Exercise) -> str:
-    """What stands behind the title: ``6 minutes · difficulty 1/5 · importance 4/5 · 2 points``."""
+def facts(exercise: ExerciseEntry) -> str:
+    """Return the text behind the title: ``6 minutes · difficulty 1/5 · importance 4/5 · 2 points``."""
     ratings = f"difficulty {exercise.difficulty}/5 · importance {exercise.importance}/5"
     return f"{_count(exercise.minutes, 'minute')} · {ratings} · {_count(exercise.points, 'point')}"
 
 
-def _check_order(found: list[str], row: Notebook, path: Path) -> None:
-    wanted = [f"{kind}:{exercise.id}" for exercise in row.exercises for kind in CELLS]
-    if strange := [tag for tag in found if tag not in wanted]:
-        id = strange[0].partition(":")[2]
+def _check_order(actual: list[str], row: Notebook, path: Path) -> None:
+    expected = [f"{kind}:{exercise.id}" for exercise in row.exercises for kind in CELLS]
+    if unknown := [tag for tag in actual if tag not in expected]:
+        id = unknown[0].partition(":")[2]
         known = ", ".join(exercise.id for exercise in row.exercises) or "none"
-        raise CourseError(f"{path}: cell {strange[0]}: exercise {id} is not in course.toml, which lists {known}.")
-    for want, have in zip_longest(wanted, found):
+        raise CourseError(f"{path}: cell {unknown[0]}: exercise {id} is not in course.toml, which lists {known}.")
+    for want, have in zip_longest(expected, actual):
         if want != have:
             id = (want or have).partition(":")[2]
-            seen = f"found {have}" if have else "the source ends"
-            raise CourseError(f"{path}: exercise {id}: expected the cell {want or 'to occur once'} next, {seen}.")
+            place = f"found {have}" if have else "the source ends"
+            raise CourseError(f"{path}: exercise {id}: expected the cell {want or 'to occur once'} next, {place}.")
 
 
-def _filled(source: str, exercise: Exercise, path: Path) -> str:
+def _filled(source: str, exercise: ExerciseEntry, path: Path) -> str:
     title = re.compile(rf"^> \*\*Exercise {re.escape(exercise.id)} · .+\*\*$", re.MULTILINE)
     filled, count = title.subn(lambda line: f"{line[0]} · {facts(exercise)}", source)
     if count != 1:
@@ -62,7 +66,7 @@ def _filled(source: str, exercise: Exercise, path: Path) -> str:
     return f"{filled.rstrip()}\n\n{_hints(exercise, path)}"
 
 
-def _hints(exercise: Exercise, path: Path) -> str:
+def _hints(exercise: ExerciseEntry, path: Path) -> str:
     from course.exercises.exercise import load_exercise  # brings torch; a notebook without exercises does not need it
 
     try:
@@ -73,7 +77,7 @@ def _hints(exercise: Exercise, path: Path) -> str:
 
 
 def _html(hint: str) -> str:
-    """Inside a block of HTML nobody reads Markdown: escape, and keep code and a word that is stressed as they are."""
+    """Convert a hint's Markdown (code and single stressed words) to HTML; Markdown is not parsed inside HTML blocks."""
     text = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(" ".join(hint.split()), quote=False))
     return re.sub(r"(?<!\S)\*(\w+)\*(?![\w*])", r"<em>\1</em>", text)
 

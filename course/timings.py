@@ -1,59 +1,78 @@
-"""What does a notebook cost? ``notebooks/receipts.json`` keeps what runs of profile ``quick`` took, measured.
+"""Measured time and memory of each notebook: the file ``notebooks/receipts.json``.
 
-``python -m auxlib notebooks --execute`` writes it. Two runs never take the same time, and a header that changed with
-each would be noise in every commit. So a receipt stays while a new measurement lies within a third of it (or within 3 s
-and 100 MB), and readers see it rounded: seconds to the nearest of `STEPS`, memory to 0.1 GB.
+``python -m auxlib notebooks --execute`` writes it from runs of profile ``quick``. No two runs take the same time, and a
+header that changed with each run would be noise in every commit. A recorded timing therefore stays while a new
+measurement lies within a third of it (or within 3 s and 100 MB), and readers see it rounded: seconds to the nearest of
+`STEPS`, memory to 0.1 GB.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 from auxlib.errors import CourseError
 from course.config import Course, Notebook
-
-if TYPE_CHECKING:
-    from course.execute import Outcome
 
 STEPS = (5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300, 450, 600)
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """Result of executing one notebook.
+
+    Attributes:
+        seconds: wall time.
+        memory_mb: peak resident memory of the kernel; None on Windows, which does not report it.
+        error: one line when the notebook failed, else None.
+    """
+
+    slug: str
+    seconds: float
+    memory_mb: int | None
+    error: str | None
+
+
+@dataclass(frozen=True)
 class Timing:
-    """What one run took: seconds, and the kernel's peak memory in MB where the system tells."""
+    """Seconds of one run and the kernel's peak memory in MB; memory is None where the system does not report it."""
 
     seconds: float
     memory_mb: int | None
 
     def about_seconds(self) -> int:
-        """Seconds for readers."""
+        """Return the seconds rounded for readers."""
         return min(STEPS, key=lambda step: abs(step - self.seconds))
 
     def in_words(self) -> str:
-        """``about 30 s with 0.6 GB of memory``."""
+        """Return a text such as ``about 30 s with 0.6 GB of memory``."""
         memory = "" if self.memory_mb is None else f" with {max(self.memory_mb, 100) / 1000:.1f} GB of memory"
         return f"about {self.about_seconds()} s{memory}"
 
     def resembles(self, other: Timing) -> bool:
-        """Whether ``other`` is the same measurement, but for noise."""
-        memory = [self.memory_mb, other.memory_mb]
-        same = None not in memory and abs(memory[0] - memory[1]) <= max(100, memory[0] / 3)
-        return abs(self.seconds - other.seconds) <= max(3, self.seconds / 3) and (same or memory[0] == memory[1])
+        """Return whether the two measurements agree up to noise."""
+        if self.memory_mb is None or other.memory_mb is None:
+            same_memory = self.memory_mb == other.memory_mb
+        else:
+            same_memory = abs(self.memory_mb - other.memory_mb) <= max(100, self.memory_mb / 3)
+        return abs(self.seconds - other.seconds) <= max(3, self.seconds / 3) and same_memory
 
 
 def path_of(course: Course) -> Path:
-    """Where the receipts are."""
+    """Return the path of the recorded timings."""
     return course.folder / "receipts.json"
 
 
 def load_timings(course: Course) -> dict[str, Timing]:
-    """Receipts by slug; a notebook that was never kept from a run has none. A broken file is a CourseError."""
+    """Load the recorded timings by slug; a notebook without a recorded run has no entry.
+
+    Raises:
+        CourseError: the file is not a table of timings.
+    """
     path = path_of(course)
     if not path.is_file():
         return {}
@@ -67,48 +86,49 @@ def load_timings(course: Course) -> dict[str, Timing]:
 
 
 def measured(run: Path) -> dict[str, Timing]:
-    """What the run took whose ``run.json`` is in this folder, by slug; notebooks that failed are left out."""
+    """Load the timings of the run in this folder from its ``run.json``, by slug, without notebooks that failed."""
     raw = json.loads((run / "run.json").read_text(encoding="utf-8"))["notebooks"]
-    return {done["slug"]: Timing(done["seconds"], done["memory_mb"]) for done in raw if not done["error"]}
+    return {item["slug"]: Timing(item["seconds"], item["memory_mb"]) for item in raw if not item["error"]}
 
 
 def record_timings(course: Course, outcomes: Sequence[Outcome]) -> None:
-    """Write down what these runs took, leave those of other notebooks, and forget notebooks that have left."""
+    """Record the timings of these runs; keep those of other notebooks, drop notebooks that left the course."""
     known = {row.slug for row in course.notebooks}
-    kept = {slug: receipt for slug, receipt in load_timings(course).items() if slug in known}
-    for done in outcomes:
-        fresh, old = Timing(done.seconds, done.memory_mb), kept.get(done.slug)
-        if done.error is None and not (old and old.resembles(fresh)):
-            kept[done.slug] = fresh
-    text = json.dumps({slug: asdict(kept[slug]) for slug in sorted(kept)}, indent=1)
+    timings = {slug: timing for slug, timing in load_timings(course).items() if slug in known}
+    for outcome in outcomes:
+        new, old = Timing(outcome.seconds, outcome.memory_mb), timings.get(outcome.slug)
+        if outcome.error is None and not (old and old.resembles(new)):
+            timings[outcome.slug] = new
+    text = json.dumps({slug: asdict(timings[slug]) for slug in sorted(timings)}, indent=1)
     path_of(course).write_text(text + "\n", encoding="utf-8")
 
 
-def longest_first(rows: Sequence[Notebook], receipts: dict[str, Timing]) -> list[Notebook]:
-    """The order in which none is left over at the end; one without a receipt may be the longest of all."""
-    return sorted(rows, key=lambda row: -receipts[row.slug].seconds if row.slug in receipts else -inf)
+def longest_first(rows: Sequence[Notebook], timings: Mapping[str, Timing]) -> list[Notebook]:
+    """Sort by decreasing time, so that no long notebook runs alone at the end; unknown times come first."""
+    return sorted(rows, key=lambda row: -timings[row.slug].seconds if row.slug in timings else -inf)
 
 
-def disagreements(receipts: dict[str, Timing], run: dict[str, Timing]) -> list[str]:
-    """Where what a run took contradicts the receipts; both by slug.
+def disagreements(recorded: Mapping[str, Timing], run: Mapping[str, Timing]) -> list[str]:
+    """Return one line for each notebook of a run that contradicts the recorded timings.
 
-    Machines differ and are noisy, so seconds are compared relative to the machine: receipts are scaled by the median
-    ratio over the notebooks. What is left to chance: factor 4 plus 30 s, for a noisy neighbour, a cold cache and units
-    that only some machines have; factor 2 plus 300 MB of memory.
+    Machines differ and are noisy, so seconds are compared relative to the machine: recorded seconds are scaled by the
+    median ratio over the notebooks. Allowed are a factor of 4 plus 30 s (other load, a cold cache, instructions that
+    only some machines have), and a factor of 2 plus 300 MB of memory.
     """
-    bare = [f"{slug}: no receipt; run `python -m auxlib notebooks --execute`" for slug in run.keys() - receipts]
-    both = sorted(run.keys() & receipts)
-    pace = median([run[slug].seconds / receipts[slug].seconds for slug in both] or [1.0])
+    missing = [f"{slug}: no receipt; run `python -m auxlib notebooks --execute`" for slug in run.keys() - recorded]
+    both = sorted(run.keys() & recorded)
+    pace = median([run[slug].seconds / recorded[slug].seconds for slug in both] or [1.0])
     wrong = []
     for slug in both:
-        old, new = receipts[slug], run[slug]
-        if _apart(new.seconds, pace * old.seconds, factor=4, slack=30):
+        old, new = recorded[slug], run[slug]
+        if _differ(new.seconds, pace * old.seconds, factor=4, slack=30):
             scaled = f"{old.seconds:.0f} s at this machine's pace of {pace:.2f}"
             wrong.append(f"{slug}: took {new.seconds:.0f} s, its receipt says {scaled}")
-        if None not in (old.memory_mb, new.memory_mb) and _apart(new.memory_mb, old.memory_mb, factor=2, slack=300):
-            wrong.append(f"{slug}: used {new.memory_mb} MB, its receipt says {old.memory_mb} MB")
-    return sorted(bare) + wrong
+        old_mb, new_mb = old.memory_mb, new.memory_mb
+        if old_mb is not None and new_mb is not None and _differ(new_mb, old_mb, factor=2, slack=300):
+            wrong.append(f"{slug}: used {new_mb} MB, its receipt says {old_mb} MB")
+    return sorted(missing) + wrong
 
 
-def _apart(one: float, other: float, factor: float, slack: float) -> bool:
-    return max(one, other) > factor * min(one, other) + slack
+def _differ(a: float, b: float, factor: float, slack: float) -> bool:
+    return max(a, b) > factor * min(a, b) + slack

@@ -1,6 +1,10 @@
-"""How does Sphinx make the site? `make site` lays its sources out (course.site) and gives it this."""
+"""Configuration of Sphinx for the sources that `course.site` lays out (`make site`, `make course`)."""
+
+from __future__ import annotations
 
 from pathlib import Path
+
+from sphinx.application import Sphinx
 
 from course.config import load_course
 
@@ -44,6 +48,6 @@ mathjax_path = "tex-svg.js"
 copybutton_selector = "div.cell_input pre"
 
 
-def setup(app):
-    """Add what was fetched for the site and is kept nowhere: the renderer of formulas."""
+def setup(app: Sphinx) -> None:
+    """Add the renderer of formulas, which `course.site` copies next to the sources."""
     app.config.html_static_path.append(str(Path(app.srcdir) / "_static"))

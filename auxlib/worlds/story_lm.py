@@ -129,8 +129,8 @@ def word_tokenizer(world: Storyland) -> PreTrainedTokenizerFast:
 
 def train_shipped(args: Namespace) -> int:
     """Run ``auxlib train storyland-lm``: train a shipped expert and save it with its receipt."""
+    from auxlib.benchmarking import package_versions
     from auxlib.commands import checkpoint_folder
-    from auxlib.metrics import package_versions
 
     full, rate = (60_000, 6e-3) if args.what == SHIPPED_LM else (600_000, 5e-3)
     world, sentences = Storyland.load(), 2_560 if args.profile == "quick" else full

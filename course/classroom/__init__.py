@@ -1,3 +1,2 @@
-"""How is the course taught? `bundle` and `nbgrader` hand it out. `submission` reads what comes back, `examine` looks at
-one answer behind a `fence`, `grade` adds up, `feedback` tells. For whoever teaches, `planted`, `questions`, `mistakes`
-say what to expect; `site` makes web pages of everything."""
+"""Teaching: `archives` and `nbgrader` distribute the course; `submission`, `sandbox`, `autograde`, `grade` and
+`feedback` grade what students hand in; `mistakes`, `mistakes_page` and `questions` are for the instructor's guide."""

@@ -1,5 +1,8 @@
-"""What is one answer worth? Each is looked at in a process of its own, behind a fence, and twice: as the learner's own
-check looks at it, and once more with other random numbers, which only a right answer survives."""
+"""Judging one submitted answer in a restricted process of its own.
+
+An answer is judged twice: with the random numbers of the learner's own check, and with others, which only a correct
+answer survives.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from course.classroom import sandbox as fence
-from course.exercises.exercise import Verdict, load_exercise
+from course.classroom.sandbox import restrict_process
+from course.exercises.exercise import Exercise, Verdict, load_exercise
 
-READS_IT = re.compile(r"auxlib\s*\.\s*check|load_exercise|exercises_of|\.reference\b|notebook_\d\d")
-BLANK = Verdict(False, False, "not attempted yet.")
+READS_REFERENCE = re.compile(r"course\s*\.\s*exercises|load_exercise|exercises_of|\.reference\b|notebook_\d\d")
+NOT_ATTEMPTED = Verdict(False, False, "not attempted yet.")
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,10 @@ class Task:
     """One exercise of one student, as text, so that it can be sent to another process.
 
     Attributes:
+        id: of the exercise.
+        name: of its function.
         answers: sources that define the function, the one that counts first; a stub gives way to the next.
-        context: of each answer, the sources that it needs.
+        context: for each answer, the sources that it needs.
     """
 
     id: str
@@ -36,52 +41,52 @@ class Task:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one answer may take. ``seed`` is that of the second look."""
+    """Resources of one answer: CPU seconds and memory; ``seed`` sets the random numbers of the second look."""
 
     seconds: int = 20
     memory_mb: int = 2000
     seed: int = 1
 
 
-def workers(rooms: Sequence[str]) -> Any:
-    """Where processes come from: a server that has imported torch and these modules once, where there can be one."""
+def workers(modules: Sequence[str]) -> Any:
+    """Return a multiprocessing context: a fork server that has imported torch and ``modules``, where there is one."""
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")
-    context.set_forkserver_preload([__name__, "auxlib.collator", "torch.nn.functional", *rooms])
+    context.set_forkserver_preload([__name__, "auxlib.collator", "torch.nn.functional", *modules])
     return context
 
 
 def examine(task: Task, limits: Limits, context: Any) -> Verdict:
-    """Look at a task in a process of its own. Whatever happens there, a verdict comes back."""
+    """Judge a task in a process of its own; a process that fails or exceeds its limits becomes a verdict as well."""
     if not task.answers:
-        return BLANK
-    ours, theirs = context.Pipe(duplex=False)
+        return NOT_ATTEMPTED
+    receiver, sender = context.Pipe(duplex=False)
     with TemporaryDirectory() as folder:
-        process = context.Process(target=_alone, args=(task, limits, Path(folder), theirs), daemon=True)
+        process = context.Process(target=_judge_task, args=(task, limits, Path(folder), sender), daemon=True)
         process.start()
-        theirs.close()
-        late = not ours.poll(2 * limits.seconds)
+        sender.close()
+        late = not receiver.poll(2 * limits.seconds)
         try:
-            found = None if late else ours.recv()
+            verdict = None if late else receiver.recv()
         except EOFError:
-            found = None
+            verdict = None
         process.kill()
         process.join()
-    if found is not None:
-        return found
+    if verdict is not None:
+        return verdict
     if late or process.exitcode in (-24, -9):  # SIGXCPU, and the kernel's own kill
         return Verdict(False, True, f"it had not come to an end after {limits.seconds} seconds of computing.")
     return Verdict(False, True, f"it ended the process it ran in (exit code {process.exitcode}).")
 
 
-def _alone(task: Task, limits: Limits, folder: Path, result: Connection) -> None:
+def _judge_task(task: Task, limits: Limits, folder: Path, result: Connection) -> None:
     import torch
 
     torch.set_num_threads(1)
-    exercise = load_exercise(task.id)  # before the fence: it reads files
-    fence.restrict_process(folder, limits.seconds, limits.memory_mb)
-    verdict = BLANK
+    exercise = load_exercise(task.id)  # before the restrictions: it reads files
+    restrict_process(folder, limits.seconds, limits.memory_mb)
+    verdict = NOT_ATTEMPTED
     for answer, context in zip(task.answers, task.context, strict=True):
         verdict = judge_source(exercise, task.name, answer, context, limits.seed)
         if verdict.attempted:
@@ -89,15 +94,15 @@ def _alone(task: Task, limits: Limits, folder: Path, result: Connection) -> None
     result.send(verdict)
 
 
-def judge_source(exercise: Any, name: str, answer: str, context: Sequence[str], seed: int) -> Verdict:
-    """The verdict on one source, in this process."""
-    if READS_IT.search(answer):
+def judge_source(exercise: Exercise, name: str, answer: str, context: Sequence[str], seed: int) -> Verdict:
+    """Judge the function ``name`` that the source ``answer`` defines, in this process."""
+    if READS_REFERENCE.search(answer):
         return Verdict(False, True, "it asks for the reference solution in place of solving the exercise.")
     names: dict[str, Any] = {"__name__": "handed_in"}
     try:
         for source in [*context, answer]:
             exec(compile(source, "<handed in>", "exec"), names)
-    except BaseException as error:  # SystemExit and KeyboardInterrupt of a student's are no reasons to stop grading
+    except BaseException as error:  # a student's SystemExit and KeyboardInterrupt must not stop the grading either
         return Verdict(False, True, f"`{source.splitlines()[0]}` raised {type(error).__name__}: {error}")
     first = exercise.judge(names[name])
     if not first.passed:

@@ -1,4 +1,4 @@
-"""What do teacher and students read? One table for all, everything for programs, one page for each student."""
+"""Results of grading: a table for the teacher, a JSON file for programs, a page of feedback for each student."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from auxlib.data.storage import write_json_atomic
-from course.classroom.grade import Graded
+from course.classroom.grade import Graded, Mark
 from course.exercises.exercise import load_exercise
-from course.score import Mark
 
-FORMULA = re.compile(r"^(?=[=+\-@])")  # what a spreadsheet would compute; a name stays a name
+FORMULA = re.compile(r"^(?=[=+\-@])")  # a spreadsheet would compute a name that begins so
 
 
 def write(folder: Path, graded: Sequence[Graded]) -> Path:
-    """Write ``grades.csv``, ``grades.json`` and ``feedback/STUDENT.md`` for everybody; returns the table's path."""
+    """Write ``grades.csv``, ``grades.json`` and ``feedback/STUDENT.md`` for each student; return the table's path."""
     (folder / "feedback").mkdir(parents=True, exist_ok=True)
     table = rows(graded)
     with (folder / "grades.csv").open("w", newline="", encoding="utf-8") as stream:
@@ -26,37 +25,40 @@ def write(folder: Path, graded: Sequence[Graded]) -> Path:
         writer.writeheader()
         writer.writerows(row | {"student": FORMULA.sub("'", row["student"])} for row in table)
     write_json_atomic(folder / "grades.json", everything(graded))
-    for student in dict.fromkeys(one.student for one in graded):
+    for student in dict.fromkeys(item.student for item in graded):
         name = re.sub(r"[^\w.-]+", "_", student)
-        text = feedback(student, [one for one in graded if one.student == student])
+        text = feedback(student, [item for item in graded if item.student == student])
         (folder / "feedback" / f"{name}.md").write_text(text, encoding="utf-8")
     return folder / "grades.csv"
 
 
 def rows(graded: Sequence[Graded]) -> list[dict[str, Any]]:
-    """One row a student: points in each notebook that anybody handed in, their sum, and the most there were."""
-    possible = {one.score.slug: one.score.possible for one in graded if one.score}
+    """Return one row per student: points in each submitted notebook of the class, their sum, and the possible sum."""
+    possible = {item.score.slug: item.score.possible for item in graded if item.score}
     table = []
-    for student in dict.fromkeys(one.student for one in graded):
-        points = {one.score.slug: one.score.points for one in graded if one.student == student and one.score}
+    for student in dict.fromkeys(item.student for item in graded):
+        points = {item.score.slug: item.score.points for item in graded if item.student == student and item.score}
         columns = {slug: points.get(slug, 0) for slug in sorted(possible)}
         table.append({"student": student} | columns | {"total": sum(points.values()), "of": sum(possible.values())})
     return table
 
 
 def everything(graded: Sequence[Graded]) -> list[dict[str, Any]]:
-    """All marks with what was said, for programs."""
-    return [asdict(one) | {"path": str(one.path), "points": one.score.points if one.score else 0} for one in graded]
+    """Return all marks and their messages, for programs."""
+    return [
+        asdict(item) | {"path": str(item.path), "points": item.score.points if item.score else 0} for item in graded
+    ]
 
 
 def feedback(student: str, graded: Sequence[Graded]) -> str:
-    """One page for a student: what was right, what broke, and the next hint; never a solution."""
-    points, possible = (sum(getattr(one.score, what) for one in graded if one.score) for what in ("points", "possible"))
+    """Return a student's page in Markdown: what was right, what broke, and the next hint; never a solution."""
+    scores = [item.score for item in graded if item.score]
+    points, possible = sum(score.points for score in scores), sum(score.possible for score in scores)
     lines = [f"# {student}", f"**{points} of {possible} points**"]
-    for one in graded:
-        score = one.score
+    for item in graded:
+        score = item.score
         lines.append(f"## {score.slug}: {score.points} of {score.possible}" if score else "## No notebook")
-        lines += [one.note] if one.note else []
+        lines += [item.note] if item.note else []
         lines += [_line(mark) for mark in score.marks] if score else []
     return "\n\n".join(lines) + "\n"
 

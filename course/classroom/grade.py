@@ -1,9 +1,9 @@
-"""What did everybody reach? Files are told apart, every answer is examined, points are added up."""
+"""Grading: collect the submitted files, judge every answer, add up the points."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,14 +15,44 @@ from course.classroom.autograde import Limits, Task, examine, workers
 from course.classroom.submission import Submission, needed, read_cells, read_submission
 from course.config import Course, Notebook
 from course.exercises.exercise import Verdict, load_exercise
-from course.score import Mark, Score
 
 SKIPPED = ".ipynb_checkpoints"
 
 
 @dataclass(frozen=True)
+class Mark:
+    """Verdict on one exercise and its points."""
+
+    id: str
+    passed: bool
+    attempted: bool
+    says: str
+    points: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """Marks of one notebook, in the order of the course table, and the most points that it can bring."""
+
+    slug: str
+    marks: tuple[Mark, ...]
+    possible: int
+
+    @property
+    def points(self) -> int:
+        """Points that were reached."""
+        return sum(mark.points for mark in self.marks)
+
+
+@dataclass(frozen=True)
 class SubmittedFile:
-    """A file, whose it is, and what it seems to be. ``row`` is None for what belongs to no notebook of the course."""
+    """A file, its student and its notebook.
+
+    Attributes:
+        row: None when the file belongs to no notebook of the course.
+        submission: None when the file cannot be read as a notebook.
+        note: remarks for student and teacher.
+    """
 
     student: str
     path: Path
@@ -33,7 +63,7 @@ class SubmittedFile:
 
 @dataclass(frozen=True)
 class Graded:
-    """What one student reached in one notebook; ``note`` says what was odd about the file."""
+    """Result of one student in one notebook; ``note`` names anything odd about the file."""
 
     student: str
     path: Path
@@ -49,35 +79,43 @@ def grade(course: Course, paths: Sequence[Path], limits: Limits | None = None, j
     """
     from tqdm.auto import tqdm
 
-    handed = collect(course, paths)
-    rows = {one.row.slug: one.row for one in handed if one.row}
-    offers = {slug: worked(course, row) for slug, row in rows.items()}
+    submitted = collect(course, paths)
+    rows = {file.row.slug: file.row for file in submitted if file.row}
+    definitions = {slug: worked(course, row) for slug, row in rows.items()}
     tasks = [
-        (one, task) for one in handed if one.row for task in tasks_of(one.row, one.submission, offers[one.row.slug])
+        (file, task)
+        for file in submitted
+        if file.row and file.submission
+        for task in tasks_of(file.row, file.submission, definitions[file.row.slug])
     ]
     context = workers([f"course.exercises.notebook_{row.number:02d}" for row in rows.values()])
     with ThreadPoolExecutor(jobs) as pool:
-        looks = pool.map(lambda pair: examine(pair[1], limits or Limits(), context), tasks)
-        verdicts = list(tqdm(looks, "answers", len(tasks), disable=None))
-    found = {(id(one), task.id): verdict for (one, task), verdict in zip(tasks, verdicts, strict=True)}
-    return [Graded(one.student, one.path, _score(one, found), one.note) for one in handed]
+        pending = pool.map(lambda pair: examine(pair[1], limits or Limits(), context), tasks)
+        judged = list(tqdm(pending, "answers", len(tasks), disable=None))
+    verdicts = {(id(file), task.id): verdict for (file, task), verdict in zip(tasks, judged, strict=True)}
+    return [Graded(file.student, file.path, _score(file, verdicts), file.note) for file in submitted]
 
 
 def collect(course: Course, paths: Sequence[Path]) -> list[SubmittedFile]:
-    """Who handed in what. Of two files of one student for one notebook the newer counts, and says so."""
-    found = [_handed(course, student, path) for student, path in _files(paths)]
-    if not found:
+    """Read the submitted files. Of two files of one student for one notebook the newer counts, with a note.
+
+    Raises:
+        CourseError: there is no notebook, or a path does not exist.
+    """
+    files = [_read_file(course, student, path) for student, path in _files(paths)]
+    if not files:
         raise CourseError(f"no notebook in {', '.join(map(str, paths))}; give notebooks, or a folder for each student.")
     newest: dict[tuple[str, Any], SubmittedFile] = {}
-    for one in sorted(found, key=lambda one: one.path.stat().st_mtime):
-        key = one.student, one.row.slug if one.row else one.path
+    for file in sorted(files, key=lambda file: file.path.stat().st_mtime):
+        key = file.student, file.row.slug if file.row else file.path
         older = newest.pop(key, None)
-        note = f"{one.note} {older.path.name} is older and was not looked at.".strip() if older else one.note
-        newest[key] = replace(one, note=note)
-    return sorted(newest.values(), key=lambda one: (one.student, one.row.number if one.row else 99, one.path.name))
+        note = f"{file.note} {older.path.name} is older and was not looked at.".strip() if older else file.note
+        newest[key] = replace(file, note=note)
+    return sorted(newest.values(), key=lambda file: (file.student, file.row.number if file.row else 99, file.path.name))
 
 
-def _files(paths: Iterable[Path]) -> Iterable[tuple[str | None, Path]]:
+def _files(paths: Sequence[Path]) -> Iterator[tuple[str | None, Path]]:
+    """Yield the notebooks, each with the student whose folder it is in, or None."""
     for path in paths:
         if path.is_dir():
             for inner in sorted(path.iterdir()):
@@ -91,7 +129,7 @@ def _files(paths: Iterable[Path]) -> Iterable[tuple[str | None, Path]]:
             raise CourseError(f"{path} is neither a notebook nor a folder.")
 
 
-def _handed(course: Course, student: str | None, path: Path) -> SubmittedFile:
+def _read_file(course: Course, student: str | None, path: Path) -> SubmittedFile:
     named = next((row for row in course.notebooks if row.slug in path.name), None)
     rest = path.stem.replace(named.slug, "").strip(" _-.") if named else path.stem
     student = student or rest or path.resolve().parent.name
@@ -99,17 +137,17 @@ def _handed(course: Course, student: str | None, path: Path) -> SubmittedFile:
         submission = read_submission(path)
     except CourseError as error:
         return SubmittedFile(student, path, None, None, str(error))
-    row = _belongs(course, submission) or named
+    row = _most_likely(course, submission) or named
     note = "" if row else f"{path.name} holds no exercise of this course."
     return SubmittedFile(student, path, row, submission, note)
 
 
-def _belongs(course: Course, submission: Submission) -> Notebook | None:
-    """The notebook that most of the functions are asked for in."""
+def _most_likely(course: Course, submission: Submission) -> Notebook | None:
+    """Return the notebook whose exercises share most function names with the submission; None if none shares any."""
     names = {name for name, _ in submission.bound}
-    asked = {row.slug: sum(_name(exercise.id) in names for exercise in row.exercises) for row in course.notebooks}
-    best = max(course.notebooks, key=lambda row: asked[row.slug])
-    return best if asked[best.slug] else None
+    counts = {row.slug: sum(_name(exercise.id) in names for exercise in row.exercises) for row in course.notebooks}
+    best = max(course.notebooks, key=lambda row: counts[row.slug])
+    return best if counts[best.slug] else None
 
 
 def _name(id: str) -> str:
@@ -117,7 +155,11 @@ def _name(id: str) -> str:
 
 
 def worked(course: Course, row: Notebook) -> dict[str, ast.stmt]:
-    """What the worked notebook defines by name: the context for whoever deleted more than the exercise."""
+    """Return the definitions of the worked notebook by name: context for submissions that lack some of them.
+
+    Raises:
+        CourseError: the source is missing.
+    """
     source = course.source(row.slug)
     if not source.is_file():
         raise CourseError(f"{source} is missing: grade in a clone of the course, a student's archive has no solutions.")
@@ -125,11 +167,14 @@ def worked(course: Course, row: Notebook) -> dict[str, ast.stmt]:
     return dict(read_cells(source, cells).bound)
 
 
-def tasks_of(row: Notebook, submission: Submission, offer: Mapping[str, ast.stmt]) -> list[Task]:
-    """One task for each exercise. Answers to other exercises come from the worked notebook: no mistake counts twice."""
+def tasks_of(row: Notebook, submission: Submission, definitions: Mapping[str, ast.stmt]) -> list[Task]:
+    """Return one task for each exercise.
+
+    Functions of other exercises come from the worked notebook, so that no mistake counts twice.
+    """
     names = {_name(exercise.id) for exercise in row.exercises}
     own = {name: node for name, node in submission.bound if name not in names}
-    offered = {**offer, **own}
+    offered = {**definitions, **own}
     tasks = []
     for exercise in row.exercises:
         answers = submission.answers(name := _name(exercise.id))
@@ -138,12 +183,12 @@ def tasks_of(row: Notebook, submission: Submission, offer: Mapping[str, ast.stmt
     return tasks
 
 
-def _score(one: SubmittedFile, verdicts: Mapping[tuple[int, str], Verdict]) -> Score | None:
-    if one.row is None:
+def _score(file: SubmittedFile, verdicts: Mapping[tuple[int, str], Verdict]) -> Score | None:
+    if file.row is None or file.submission is None:
         return None
     marks = []
-    for exercise in one.row.exercises:
-        verdict, name = verdicts[id(one), exercise.id], _name(exercise.id)
-        says = verdict.says if one.submission.answers(name) else one.submission.missing(name)
+    for exercise in file.row.exercises:
+        verdict, name = verdicts[id(file), exercise.id], _name(exercise.id)
+        says = verdict.says if file.submission.answers(name) else file.submission.missing(name)
         marks.append(Mark(exercise.id, verdict.passed, verdict.attempted, says, exercise.points * verdict.passed))
-    return Score(one.row.slug, tuple(marks), sum(exercise.points for exercise in one.row.exercises))
+    return Score(file.row.slug, tuple(marks), sum(exercise.points for exercise in file.row.exercises))

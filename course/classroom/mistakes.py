@@ -1,8 +1,8 @@
-"""Which wrong answers do people really give? ``notebooks/mistakes/NN_slug.py`` holds them, one cell each.
+"""Planted mistakes: common wrong answers to the exercises, in ``notebooks/mistakes/NN_slug.py``, one per cell.
 
-``# %% 2.1 · misconception`` opens a cell, ``# says: …`` is a fragment of the message that this answer must receive and
-no other planted answer of the same exercise may. The first cell, ``# %% setup``, stands before each of them. The tests
-prove that every check rejects all of its own; a teacher reads them to know what will be handed in.
+``# %% 2.1 · misconception`` opens a cell; ``# says: …`` is a fragment of the message that the check must give to this
+answer and to no other planted answer of the same exercise. The first cell, ``# %% setup``, is prepended to the others.
+The tests prove that every check rejects all mistakes planted for it; teachers read them to know what to expect.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from auxlib.errors import CourseError
 from course.build import source_cells
@@ -21,7 +22,7 @@ FOLDER = Path("notebooks") / "mistakes"
 
 @dataclass(frozen=True)
 class Mistake:
-    """One wrong answer: the exercise's id, what its author believes, what the check must say, and the code."""
+    """One wrong answer: the exercise's id, the misconception, a fragment of the check's message, and the code."""
 
     exercise: str
     misconception: str
@@ -31,25 +32,29 @@ class Mistake:
 
     @property
     def source(self) -> str:
-        """One cell that runs by itself."""
+        """Source that runs by itself."""
         return f"{self.setup}\n\n\n{self.code}\n"
 
     def function(self) -> Answer:
-        """Run the code and return the function that bears the exercise's name."""
-        namespace: dict[str, object] = {}
+        """Run the code and return the function with the exercise's name."""
+        namespace: dict[str, Any] = {}
         exec(compile(self.source, f"<{self.exercise}>", "exec"), namespace)
         return namespace[load_exercise(self.exercise).name]
 
     def verdict(self) -> Verdict:
-        """What the check says to it."""
+        """Return the check's verdict on it."""
         return load_exercise(self.exercise).judge(self.function())
 
 
 def read_mistakes(root: Path) -> tuple[Mistake, ...]:
-    """All planted answers of a repository, by file and cell; an exercise's first one is the classic mistake."""
+    """Read all planted mistakes, by file and cell; the first one of an exercise is its classic mistake.
+
+    Raises:
+        CourseError: there are none, or a cell does not have the documented form.
+    """
     if not (paths := sorted((root / FOLDER).glob("[0-9]*.py"))):
-        raise CourseError(f"{root / FOLDER} holds no planted answers; run this in a clone of the repository.")
-    return tuple(answer for path in paths for answer in _read(path))
+        raise CourseError(f"{root / FOLDER} holds no planted mistakes; run this in a clone of the repository.")
+    return tuple(mistake for path in paths for mistake in _read(path))
 
 
 def _read(path: Path) -> Iterator[Mistake]:

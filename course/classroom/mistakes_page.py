@@ -1,7 +1,7 @@
-"""Which mistakes should a teacher expect? The planted answers as a page: the belief, the code, what the check says.
+"""The instructor's page of expected mistakes: the misconception, the code, and the check's message.
 
-The messages are the whole ones that a learner reads: each answer is judged when the page is made, in a second or two
-for all of them, so the page cannot lag behind the checks.
+Every planted mistake is judged when the page is generated (a second or two for all of them), so the messages are those
+that a learner reads.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ message in a student's feedback tells which of these you are looking at.
 
 
 def mistakes_page(root: Path) -> str:
-    """The page in Markdown, for the instructor: all notebooks in the order of the course."""
-    course, planted = load_course(root), defaultdict(list)
-    for answer in read_mistakes(root):
-        planted[answer.exercise].append(answer)
-    return "\n".join([OPENING, *(_notebook(course, row, planted) for row in course.notebooks if row.exercises)])
+    """Return the page in Markdown: all notebooks in the order of the course."""
+    course = load_course(root)
+    mistakes: dict[str, list[Mistake]] = defaultdict(list)
+    for mistake in read_mistakes(root):
+        mistakes[mistake.exercise].append(mistake)
+    return "\n".join([OPENING, *(_notebook(course, row, mistakes) for row in course.notebooks if row.exercises)])
 
 
-def _notebook(course: Course, row: Notebook, planted: dict[str, list[Mistake]]) -> str:
+def _notebook(course: Course, row: Notebook, mistakes: dict[str, list[Mistake]]) -> str:
     parts = [f"## {row.number:02d} · {row.title}\n"]
-    asked = questions(course, row)
-    here = [answer for exercise in row.exercises for answer in planted[exercise.id]]
-    for setup in dict.fromkeys(answer.setup for answer in here):
+    titles = {id: question.title for id, question in questions(course, row).items()}
+    for setup in dict.fromkeys(mistake.setup for exercise in row.exercises for mistake in mistakes[exercise.id]):
         parts.append(f"What stands before each of these answers:\n\n{_fenced(setup)}")
     for exercise in row.exercises:
-        parts.append(f"### {exercise.id} · {asked[exercise.id].title}\n")
-        parts += map(_mistake, planted[exercise.id])
+        parts.append(f"### {exercise.id} · {titles[exercise.id]}\n")
+        parts += map(_mistake, mistakes[exercise.id])
     return "\n".join(parts)
 
 
-def _mistake(answer: Mistake) -> str:
-    """One mistake; the message stands in a block of its own, since it may hold any character."""
-    said = f"{answer.exercise}  ✗ {answer.verdict().says}"
-    belief = escape(answer.misconception[:1].upper() + answer.misconception[1:], quote=False)
-    return f"**{belief}**\n\n{_fenced(answer.code)}\n{_fenced(said, 'text')}"
+def _mistake(mistake: Mistake) -> str:
+    """Return one mistake; the message has a code block of its own, since it may hold any character."""
+    message = f"{mistake.exercise}  ✗ {mistake.verdict().says}"
+    misconception = escape(mistake.misconception[:1].upper() + mistake.misconception[1:], quote=False)
+    return f"**{misconception}**\n\n{_fenced(mistake.code)}\n{_fenced(message, 'text')}"
 
 
 def _fenced(text: str, language: str = "python") -> str:

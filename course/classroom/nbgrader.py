@@ -1,7 +1,7 @@
-"""What does nbgrader want? The same notebooks with its markers and its metadata, as a ``source`` folder.
+"""Export to nbgrader: the notebooks with its markers and metadata, as a ``source`` folder.
 
-An exercise becomes a solution cell; a locked test cell before its check raises and carries the points; the rest is left
-alone. nbgrader then makes the students' version, collects, and grades; its own guide says how.
+An exercise becomes a solution cell; a locked test cell before its check asserts the verdict and carries the points; the
+other cells stay as they are. nbgrader then generates the students' version, collects, and grades; see its own guide.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from course.build import BEGIN, END, generate
-from course.config import Course, Exercise, Notebook
+from course.config import Course, ExerciseEntry, Notebook
 from course.exercises.exercise import load_exercise
 from course.outputs import tags
 
@@ -25,13 +25,13 @@ assert verdict.passed, verdict.says'''
 
 
 def nbgrader_files(course: Course) -> dict[str, bytes]:
-    """One assignment for each notebook that has exercises, by path."""
+    """Return one assignment for each notebook with exercises, by path."""
     rows = [row for row in course.notebooks if row.exercises]
     return {f"source/{row.slug}/{row.slug}.ipynb": nbformat.writes(source(course, row)).encode() for row in rows}
 
 
 def source(course: Course, row: Notebook) -> NotebookNode:
-    """The worked notebook as nbgrader's instructors write theirs."""
+    """Return the worked notebook as an instructor's version for nbgrader."""
     worked = generate(course, row)
     exercises = {exercise.id: exercise for exercise in row.exercises}
     cells = []
@@ -47,7 +47,7 @@ def source(course: Course, row: Notebook) -> NotebookNode:
     return worked
 
 
-def _test(exercise: Exercise, beside: str) -> NotebookNode:
+def _test(exercise: ExerciseEntry, beside: str) -> NotebookNode:
     name = load_exercise(exercise.id).name
     cell = nbformat.v4.new_code_cell(TEST.format(id=exercise.id, name=name, points=exercise.points), id=f"{beside}-t")
     cell.metadata["nbgrader"] = _metadata(f"test-{exercise.id}", grade=True, locked=True, points=exercise.points)

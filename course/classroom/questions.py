@@ -1,4 +1,4 @@
-"""What does each exercise ask? Its title and its "what if", as they stand in the task cell of a notebook's source."""
+"""Questions of the exercises: title and "what if" paragraph of each task cell."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WHAT_IF = re.compile(r"^\*What if\*.+?(?=\n\n|\Z)", re.MULTILINE | re.DOTALL)
 
 @dataclass(frozen=True)
 class Question:
-    """What one task cell says: the exercise's id and title, and the "what if" paragraph on one line."""
+    """Content of one task cell: the exercise's id and title, and the "what if" paragraph on one line."""
 
     id: str
     title: str
@@ -24,12 +24,16 @@ class Question:
 
 
 def questions(course: Course, row: Notebook) -> dict[str, Question]:
-    """The questions of a notebook by exercise id, in its order. Raises CourseError when a task has no title."""
+    """Read the questions of a notebook's source by exercise id, in its order.
+
+    Raises:
+        CourseError: a task has no title.
+    """
     path = course.source(row.slug)
-    asked = {
+    tasks = {
         tag.removeprefix("task:"): cell for cell in source_cells(path) for tag in tags(cell) if tag.startswith("task:")
     }
-    return {id: _question(id, cell.source, f"{path}, task:{id}") for id, cell in asked.items()}
+    return {id: _question(id, cell.source, f"{path}, task:{id}") for id, cell in tasks.items()}
 
 
 def _question(id: str, text: str, where: str) -> Question:

@@ -1,7 +1,7 @@
-"""What did a student hand in? Definitions by name, whatever has happened to the cells around them.
+"""Submitted notebooks: definitions by name, independent of cells.
 
-Cells are deleted, copied, moved, split and turned into text by people and by editors; metadata and ids break first. So
-nothing here asks for a cell: a function is looked for by its name, in all cells, and comes with what it needs.
+Students and editors delete, copy, move, split and retype cells, and metadata and ids are lost first. A function is
+therefore searched by its name in all cells, and extracted together with the definitions that it needs.
 """
 
 from __future__ import annotations
@@ -12,33 +12,34 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from auxlib.errors import CourseError
 
-Bound = tuple[str, ast.stmt]  # a name, and the statement that gives it its value
-CHECKS = "course.exercises"  # whoever imports that imports the reference solutions
+Binding: TypeAlias = tuple[str, ast.stmt]  # a name, and the statement that gives it its value
+CHECKS = "course.exercises"  # an import from there would give access to the reference solutions
 
 
 @dataclass(frozen=True)
 class Submission:
-    """One notebook as it was handed in.
+    """Content of one submitted notebook.
 
     Attributes:
         bound: every name that a top-level definition, import or literal binds, with its statement, in order.
-        torn: sources that are no Python, each with what is wrong with it.
+        invalid: sources that are no Python, each with its error.
     """
 
     path: Path
-    bound: list[Bound]
-    torn: list[tuple[str, str]] = field(default_factory=list)
+    bound: list[Binding]
+    invalid: list[tuple[str, str]] = field(default_factory=list)
 
     def answers(self, name: str) -> list[ast.stmt]:
-        """All statements that define a function of this name, the last one first."""
+        """Return all statements that define a function of this name, the last one first."""
         return [node for bound, node in reversed(self.bound) if bound == name and not isinstance(node, IMPORTS)]
 
     def missing(self, name: str) -> str:
-        """Why there is no function of this name, for whoever looks for it."""
-        for source, error in self.torn:
+        """Return one sentence that explains why there is no function of this name."""
+        for source, error in self.invalid:
             if f"def {name}" in source:
                 return f"the cell that defines `{name}` is no Python: {error}"
         known = [bound for bound, node in self.bound if isinstance(node, FUNCTIONS)]
@@ -51,37 +52,39 @@ IMPORTS = (ast.Import, ast.ImportFrom)
 
 
 def read_submission(path: Path) -> Submission:
-    """Read a notebook of any version, in any state.
+    """Read a notebook of any version, with broken metadata as well.
 
     Raises:
-        CourseError: it is no notebook at all.
+        CourseError: the file is not a notebook.
     """
     import nbformat
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of broken metadata, which nobody asks for here
+            warnings.simplefilter("ignore")  # of broken metadata, which is not used
             notebook = nbformat.reads(path.read_bytes().decode("utf-8-sig", errors="replace"), as_version=4)
         cells = [(cell.get("cell_type") == "code", str(cell.get("source", ""))) for cell in notebook.cells]
-    except Exception as error:  # nbformat lets through whatever json, its schemas and missing keys raise
+    except Exception as error:  # nbformat passes on errors of json, of its schemas and of missing keys
         raise CourseError(f"{path.name} cannot be read as a notebook ({type(error).__name__}).") from error
     return read_cells(path, cells)
 
 
 def read_cells(path: Path, cells: Sequence[tuple[bool, str]]) -> Submission:
-    """The same from pairs: is it a cell of code, and its source. Of text that is only taken which reads as Python."""
-    found = Submission(path, [])
-    for is_code, source in sorted(cells, key=lambda cell: cell[0]):  # text first: code that says otherwise is later
+    """Read cells given as pairs (whether it is a code cell, source); of text cells, only what parses as Python."""
+    submission = Submission(path, [])
+    for is_code, source in sorted(cells, key=lambda cell: cell[0]):  # text first: definitions in code take precedence
         try:
-            found.bound.extend(bindings(source))
+            submission.bound.extend(bindings(source))
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             if is_code:
-                found.torn.append((source, f"{getattr(error, 'msg', error)}, line {getattr(error, 'lineno', '?')}."))
-    return found
+                submission.invalid.append(
+                    (source, f"{getattr(error, 'msg', error)}, line {getattr(error, 'lineno', '?')}.")
+                )
+    return submission
 
 
-def bindings(source: str) -> Iterator[Bound]:
-    """Names that the top level of a cell binds, with what is safe to run alone: no statement that only does things."""
+def bindings(source: str) -> Iterator[Binding]:
+    """Yield the names that a cell binds at top level by definitions, imports and literals, which are safe to run."""
     from IPython.core.inputtransformer2 import TransformerManager
 
     with warnings.catch_warnings():
@@ -95,8 +98,8 @@ def _names(node: ast.stmt) -> list[str]:
     if isinstance(node, FUNCTIONS):
         return [node.name]
     if isinstance(node, IMPORTS):
-        ours = (getattr(node, "module", None) or "").startswith(CHECKS)
-        return [] if ours else [alias.asname or alias.name.partition(".")[0] for alias in node.names]
+        from_checks = (getattr(node, "module", None) or "").startswith(CHECKS)
+        return [] if from_checks else [alias.asname or alias.name.partition(".")[0] for alias in node.names]
     if isinstance(node, ast.Assign) and (isinstance(node.value, ast.Lambda) or _is_literal(node.value)):
         targets = [part for target in node.targets for part in ast.walk(target)]
         return [part.id for part in targets if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)]
@@ -112,12 +115,13 @@ def _is_literal(value: ast.expr) -> bool:
 
 
 def needed(answer: ast.stmt, offered: Mapping[str, ast.stmt]) -> list[ast.stmt]:
-    """What an answer needs among the statements ``offered``, and what that needs: imports first, functions last."""
-    wanted, open_ends = set(), [answer]
-    while open_ends:
-        used = {part.id for part in ast.walk(open_ends.pop()) if isinstance(part, ast.Name)}
-        fresh = used & set(offered) - wanted
-        wanted |= fresh
-        open_ends += [offered[name] for name in fresh if not isinstance(offered[name], IMPORTS)]
-    chosen = [node for name, node in offered.items() if name in wanted and node is not answer]
+    """Return the statements of ``offered`` that an answer needs, directly or not: imports first, functions last."""
+    names: set[str] = set()
+    pending = [answer]
+    while pending:
+        used = {part.id for part in ast.walk(pending.pop()) if isinstance(part, ast.Name)}
+        new = used & set(offered) - names
+        names |= new
+        pending += [offered[name] for name in new if not isinstance(offered[name], IMPORTS)]
+    chosen = [node for name, node in offered.items() if name in names and node is not answer]
     return sorted(dict.fromkeys(chosen), key=lambda node: (not isinstance(node, IMPORTS), isinstance(node, FUNCTIONS)))

@@ -1,8 +1,7 @@
-"""What is wrong with runs A to E of notebook 12? One part of five; the other four are as they should be.
+"""Runs A to E of notebook 12, debug me: in each, one of the five parts of a training run has a bug.
 
-A training run there has five holes, and `Parts` fills them. The broken parts below are code that people really write,
-with the comment that made them sure of it. The notebook meets them as closed boxes: it calls `parts_of`, and prints
-`inside` only once its instruments have named a suspect.
+The broken parts are common mistakes, each with the comment that makes it plausible. The notebook treats the runs as
+black boxes: it calls `parts_of`, and prints `broken_source` only after its instruments have named a suspect.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ RUNS = ("healthy", "A", "B", "C", "D", "E")
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The five functions that a training run asks for."""
+class TrainingParts:
+    """The five functions of a training run."""
 
     frozen: Callable[..., Any]  # the expert as it was loaded -> the expert as it must be
     shifted: Callable[..., Any]  # sentences -> inputs, targets
     joint: Callable[..., Any]  # two experts' logits and a weight -> joint logits
     masked_nll: Callable[..., Any]  # joint logits, targets -> loss
-    trainable: Callable[..., Any]  # expert, auxiliary -> what the optimiser may move
+    trainable: Callable[..., Any]  # expert, auxiliary -> parameters for the optimiser
 
 
 def masked_nll_a(joint_logits: Tensor, targets: Tensor) -> Tensor:
@@ -57,18 +56,21 @@ def joint_e(lm_logits: Tensor, aux_logits: Tensor, weight: float) -> Tensor:
     return lm_logits + weight * aux_logits.softmax(-1)
 
 
-def parts_of(run: str) -> Parts:
-    """The five parts of a run, by its name in `RUNS`."""
-    healthy = Parts(
-        notebook_12.frozen.reference, notebook_12.shifted.reference, notebook_12.joint.reference,
-        notebook_12.masked_nll.reference, notebook_12.trainable.reference,
-    )  # fmt: skip
+def parts_of(run: str) -> TrainingParts:
+    """Return the five parts of a run, by its name in `RUNS`."""
+    healthy = TrainingParts(
+        frozen=notebook_12.frozen.reference,
+        shifted=notebook_12.shifted.reference,
+        joint=notebook_12.joint.reference,
+        masked_nll=notebook_12.masked_nll.reference,
+        trainable=notebook_12.trainable.reference,
+    )
     broken = _broken(run)
     return healthy if broken is None else replace(healthy, **{broken.__name__.rpartition("_")[0]: broken})
 
 
-def inside(run: str) -> str:
-    """The source of a run's broken part; of the healthy run there is nothing to show."""
+def broken_source(run: str) -> str:
+    """Return the source of a run's broken part; empty for the healthy run."""
     broken = _broken(run)
     return "" if broken is None else getsource(broken).rstrip()
 

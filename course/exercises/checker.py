@@ -1,4 +1,4 @@
-"""Where does a learner hand in an answer? The desk prints one line per look and hands out hints, one at a time."""
+"""The learner's interface to the exercises: one printed line per check, and hints, one at a time."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from course.exercises.exercise import Answer, Verdict, load_exercise
 
 
 class Checker:
-    """Call it to check an answer. It keeps nothing but the last verdict on each exercise and which hints were read."""
+    """Check answers in a notebook; keeps the last verdict on each exercise and the number of hints read."""
 
     def __init__(self) -> None:
         self._hints_read: Counter[str] = Counter()
-        self._looked_at: dict[str, tuple[Answer, Verdict]] = {}
+        self._verdicts: dict[str, tuple[Answer, Verdict]] = {}
 
     def __call__(self, id: str, answer: Answer) -> None:
-        """Print one line: ✓ with what was shown, ✗ with what broke and where the next hint is, or "not attempted"."""
+        """Print one line: ✓ and what was verified, ✗ and what is wrong and the call for a hint, or "not attempted"."""
         if answer is load_exercise(id).reference:  # the cell was run twice, after `use` had put the reference in place
             print(f"{id}  this is the reference solution; run the cell with your own function again.")
             return
-        verdict = self._look(id, answer)
+        verdict = self._judge(id, answer)
         if verdict.passed:
             print(f"{id}  ✓ {verdict.says}")
         elif not verdict.attempted:
@@ -35,21 +35,21 @@ class Checker:
         print(f"{id}  hint {number} of {count}: {load_exercise(id).hints[number - 1]}")
 
     def use(self, id: str, answer: Answer) -> Answer:
-        """Your answer when it is right; else the reference, and a line that says so: the notebook goes on."""
+        """Return the answer if it is correct, else the reference, with a printed line, so that the notebook goes on."""
         reference = load_exercise(id).reference
-        if answer is reference or self._look(id, answer).passed:
+        if answer is reference or self._judge(id, answer).passed:
             return answer
         print(f"{id}  going on with the reference solution.")
         return reference
 
     def _next_hint(self, id: str) -> tuple[int, int]:
-        """The number of the first hint not read yet, or of the last one, and how many there are."""
+        """Return the number of the first unread hint, or of the last hint, and the number of hints."""
         count = len(load_exercise(id).hints)
         return min(self._hints_read[id] + 1, count), count
 
-    def _look(self, id: str, answer: Answer) -> Verdict:
-        """Judge an answer once, however often it is asked for."""
-        seen = self._looked_at.get(id)
-        if seen is None or seen[0] is not answer:
-            seen = self._looked_at[id] = (answer, load_exercise(id).judge(answer))
-        return seen[1]
+    def _judge(self, id: str, answer: Answer) -> Verdict:
+        """Judge an answer once; later calls with the same function return the same verdict."""
+        cached = self._verdicts.get(id)
+        if cached is None or cached[0] is not answer:
+            cached = self._verdicts[id] = (answer, load_exercise(id).judge(answer))
+        return cached[1]

@@ -1,7 +1,7 @@
-"""What is an exercise? A reference, three hints that escalate, and an examiner who says what is wrong.
+"""An exercise: a reference solution, three hints of increasing detail, and an examiner.
 
-The examiner is called with the learner's function and states what must hold with `expect`; what it returns is what a
-right answer has shown. An answer whose body is still empty is a stub, not a mistake.
+The examiner is a function that receives the learner's function, asserts its properties with `expect`, and returns a
+sentence about what a correct answer has shown. A function whose body is empty counts as not attempted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RETURNS_NONE = {"RESUME", "NOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE"}  
 
 
 class Wrong(Exception):
-    """The answer breaks an identity; the message says which one, and what was seen."""
+    """The answer violates a property; the message for the learner names it and the observed value."""
 
 
 class NotAttempted(Exception):
@@ -35,7 +35,7 @@ class NotAttempted(Exception):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one look at an answer. ``says`` is a sentence for the learner."""
+    """Result of judging an answer; ``says`` is a sentence for the learner."""
 
     passed: bool
     attempted: bool
@@ -43,7 +43,7 @@ class Verdict:
 
 
 class Exercise:
-    """One exercise. Made by the `exercise` decorator on its reference, completed by ``@name.examiner``."""
+    """One exercise, made by the `exercise` decorator on its reference and completed by ``@name.examiner``."""
 
     def __init__(self, id: str, hints: tuple[str, str, str], reference: Answer) -> None:
         self.id, self.hints, self.reference = id, hints, reference
@@ -52,63 +52,71 @@ class Exercise:
 
     @property
     def name(self) -> str:
-        """Of the function that is asked for."""
+        """Name of the function to write."""
         return self.reference.__name__
 
     def examiner(self, examine: Examiner) -> Examiner:
-        """Register the function that looks at an answer."""
+        """Register the examiner; for use as a decorator."""
         self.examine = examine
         return examine
 
     def judge(self, answer: Answer, seed: int = 0) -> Verdict:
-        """Look at an answer. The learner's random numbers stay as they are; the examiner's are those of the seed."""
+        """Judge an answer with random numbers from ``seed``; the state of the learner's generators is preserved.
+
+        Raises:
+            CourseError: the exercise has no examiner.
+        """
         if self.examine is None:
             raise CourseError(f"exercise {self.id} has no examiner yet.")
         try:
-            with _own_chance(seed):
+            with _seeded(seed):
                 return Verdict(True, True, self.examine(_guarded(answer)))
         except NotAttempted:
             return Verdict(False, False, "not attempted yet.")
         except Wrong as wrong:
             return Verdict(False, True, str(wrong))
-        except Exception as error:  # a result of a kind that the examiner could not even look at
+        except Exception as error:  # a result of a kind that the examiner does not expect
             return Verdict(False, True, f"your result could not be read: {_in_short(error)}")
 
 
 def exercise(id: str, hints: tuple[str, str, str]) -> Callable[[Answer], Exercise]:
-    """Turn a reference solution into the exercise that asks for it."""
+    """Return a decorator that turns a reference solution into its exercise."""
     return lambda reference: Exercise(id, hints, reference)
 
 
 def load_exercise(id: str) -> Exercise:
-    """Find an exercise by its id, such as ``"2.1"``. Raises CourseError when there is none."""
-    found = exercises_of(id.partition(".")[0])
-    if id not in found:
-        raise CourseError(f"there is no exercise {id!r}; that notebook has {', '.join(found) or 'none'}.")
-    return found[id]
+    """Load an exercise by its id, such as ``"2.1"``.
+
+    Raises:
+        CourseError: there is no such exercise.
+    """
+    exercises = exercises_of(id.partition(".")[0])
+    if id not in exercises:
+        raise CourseError(f"there is no exercise {id!r}; that notebook has {', '.join(exercises) or 'none'}.")
+    return exercises[id]
 
 
 def exercises_of(number: str | int) -> dict[str, Exercise]:
-    """The exercises of one notebook by id, in the order of their ids; empty when it has none."""
+    """Return the exercises of one notebook by id, in the order of their ids; empty when it has none."""
     name = f"{__package__}.notebook_{int(number):02d}" if str(number).isdigit() else ""
     try:
-        room = import_module(name) if name else None
+        module = import_module(name) if name else None
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-        room = None
-    items = [item for item in vars(room).values() if isinstance(item, Exercise)] if room else []
+        module = None
+    items = [item for item in vars(module).values() if isinstance(item, Exercise)] if module else []
     return {item.id: item for item in sorted(items, key=lambda item: item.id)}
 
 
 def expect(condition: object, says: str) -> None:
-    """State what must hold; the sentence is what the learner reads when it does not."""
+    """Raise `Wrong` with this sentence for the learner unless the condition holds."""
     if not bool(condition):
         raise Wrong(says)
 
 
 def expect_tensor(value: Any, shape: tuple[int, ...], what: str) -> Tensor:
-    """State that the answer is a tensor of this shape and has no NaN; returns it in float64, detached."""
+    """Expect a tensor of this shape without NaN; return it in float64, detached."""
     if not isinstance(value, Tensor):
         raise Wrong(f"{what} must be a tensor {list(shape)}; you returned {type(value).__name__}.")
     expect(tuple(value.shape) == shape, f"{what} must have the shape {list(shape)}; yours is {list(value.shape)}.")
@@ -117,7 +125,7 @@ def expect_tensor(value: Any, shape: tuple[int, ...], what: str) -> Tensor:
 
 
 def expect_number(value: Any, what: str) -> float:
-    """State that the answer is one number, plain or as a tensor, and not NaN; returns it as a float."""
+    """Expect one number, plain or as a tensor, and not NaN; return it as a float."""
     value = value.detach() if isinstance(value, Tensor) else value  # a loss with a graph warns when it becomes a number
     single = value.numel() == 1 if isinstance(value, Tensor) else isinstance(value, (int, float))
     if not single or isinstance(value, bool):
@@ -126,27 +134,27 @@ def expect_number(value: Any, what: str) -> float:
     return float(value)
 
 
-def gap(ours: Tensor, theirs: Tensor) -> float:
-    """The largest difference between two tensors; equal infinities do not differ, NaN differs infinitely."""
-    same = ours == theirs
-    return float(torch.where(same, 0.0, (ours - theirs).abs().nan_to_num(torch.inf)).max()) if ours.numel() else 0.0
+def gap(a: Tensor, b: Tensor) -> float:
+    """Return the largest difference between two tensors; equal infinities do not differ, NaN differs infinitely."""
+    same = a == b
+    return float(torch.where(same, 0.0, (a - b).abs().nan_to_num(torch.inf)).max()) if a.numel() else 0.0
 
 
 @contextmanager
-def _own_chance(seed: int) -> Iterator[None]:
-    """Random numbers of its own, on the CPU; the learner's generators are put back."""
-    before, of_python = torch.get_rng_state(), random.getstate()
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the CPU generators of torch and Python, and restore their states afterwards."""
+    torch_state, python_state = torch.get_rng_state(), random.getstate()
     torch.default_generator.manual_seed(seed)  # torch.manual_seed would also reseed every GPU
     random.seed(seed)
     try:
         yield
     finally:
-        torch.set_rng_state(before)
-        random.setstate(of_python)
+        torch.set_rng_state(torch_state)
+        random.setstate(python_state)
 
 
 def _guarded(answer: Answer) -> Answer:
-    """The learner's function; a missing result and an exception become verdicts."""
+    """Wrap the learner's function: a missing result and an exception become `NotAttempted` or `Wrong`."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         shapes = ", ".join(map(_describe, [*args, *kwargs.values()]))  # before the call, which may change them
@@ -165,7 +173,7 @@ def _guarded(answer: Answer) -> Answer:
 
 
 def _is_stub(answer: Answer) -> bool:
-    """Whether nothing but a docstring, ``...`` or ``pass`` stands in the body."""
+    """Return whether the body holds nothing but a docstring, ``...`` or ``pass``."""
     code = getattr(answer, "__code__", None)
     return code is not None and {step.opname for step in dis.get_instructions(code)} <= RETURNS_NONE
 

@@ -72,16 +72,19 @@ def _(answer: Answer) -> str:
     behind, gains = lm[0] - lm[2], aux[2] - aux[0]
     chances = (lm.softmax(-1)[0] - lm.softmax(-1)[2]) / (aux.softmax(-1)[2] - aux.softmax(-1)[0])
     known = {
-        "the auxiliary speaks about the rival too: λ moves both, and only what token gains *on the rival* counts.":
-            behind / aux[2],
+        "the auxiliary speaks about the rival too: λ moves both, and only what token gains *on the rival* counts.": (
+            behind / aux[2]
+        ),
         "the sign is turned: a token that is behind, and gains, needs a λ above 0.": -behind / gains,
-        "the fraction is upside down: what must be made up goes above the line, what each unit of λ gains below.":
-            gains / behind,
+        "the fraction is upside down: what must be made up goes above the line, what each unit of λ gains below.": (
+            gains / behind
+        ),
         "these are differences of probabilities; the product adds logits, and a tie is a tie of logits.": chances,
         "that is what must be made up, in nats; how much of it does one unit of λ make up?": behind,
-        "the rival is token 0, not the language model's favourite: use the index that is handed in.":
-            (lm[3] - lm[2]) / (aux[2] - aux[3]),
-    }  # fmt: skip
+        "the rival is token 0, not the language model's favourite: use the index that is handed in.": (
+            (lm[3] - lm[2]) / (aux[2] - aux[3])
+        ),
+    }
     for says, wrong in known.items():
         expect(abs(weight - float(wrong)) > 1e-9, f"λ = {weight:.3f}: {says}")
     apart = float((lm + weight * aux)[0] - (lm + weight * aux)[2])

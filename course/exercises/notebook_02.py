@@ -145,17 +145,22 @@ def _(answer: Answer) -> str:
     family = p * aux.exp() ** column
     family = family / family.sum(-1, keepdim=True)
     known = {
-        "λ also multiplies the language model here: that is a temperature. At λ = 0 every letter is equally likely.":
-            (column * (lm + aux)).softmax(-1),
-        "at λ = 1 the language model is gone: λ is what is *added*, it takes nothing away from `lm_logits`.":
-            ((1 - column) * lm + column * aux).softmax(-1),
-        "the rows blend two distributions: that is a mixture. λ multiplies logits.":
-            (1 - column) * p + column * (lm + aux).softmax(-1),
-        "λ multiplies the auxiliary's probabilities; it is meant for its logits.":
-            (lm + column * aux.softmax(-1)).softmax(-1),
-        "the columns sum to one, not the rows: softmax lets the settings of λ compete instead of the letters.":
-            (lm + column * aux).softmax(0),
-    }  # fmt: skip
+        "λ also multiplies the language model here: that is a temperature. At λ = 0 every letter is equally likely.": (
+            (column * (lm + aux)).softmax(-1)
+        ),
+        "at λ = 1 the language model is gone: λ is what is *added*, it takes nothing away from `lm_logits`.": (
+            ((1 - column) * lm + column * aux).softmax(-1)
+        ),
+        "the rows blend two distributions: that is a mixture. λ multiplies logits.": (
+            (1 - column) * p + column * (lm + aux).softmax(-1)
+        ),
+        "λ multiplies the auxiliary's probabilities; it is meant for its logits.": (
+            (lm + column * aux.softmax(-1)).softmax(-1)
+        ),
+        "the columns sum to one, not the rows: softmax lets the settings of λ compete instead of the letters.": (
+            (lm + column * aux).softmax(0)
+        ),
+    }
     for says, wrong in known.items():
         expect(gap(probs, wrong) > 1e-9, says)
     total = float(probs[2].sum())
@@ -213,14 +218,16 @@ def _(answer: Answer) -> str:
     table, rows = world.tables[2], score.view(9, 3)
     known = {
         "an average as if all letters were equally likely; the model's table says how likely each is.": rows.mean(-1),
-        "this is the best future, not the expected one: the text is written by the model, not by a friend.":
-            rows.max(-1).values,
+        "this is the best future, not the expected one: the text is written by the model, not by a friend.": (
+            rows.max(-1).values
+        ),
         "a sum over futures that nobody weighted: h above 1 cannot be a probability.": rows.sum(-1),
-        "the average was taken of log h: what adds up over futures is probability, not its logarithm.":
-            (table * rows.log()).sum(-1).exp(),
+        "the average was taken of log h: what adds up over futures is probability, not its logarithm.": (
+            (table * rows.log()).sum(-1).exp()
+        ),
         "each prefix is given another prefix's futures: in alphabetical order the last letter runs fastest, so view "
         "the level as [prefixes, V].": (table * score.view(3, 9).T).sum(-1),
-    }  # fmt: skip
+    }
     for says, wrong in known.items():
         expect(gap(levels[2], wrong) > 1e-9, f"level 2: {says}")
     for t in (2, 1, 0):

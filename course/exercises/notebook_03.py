@@ -55,9 +55,8 @@ def _spelled_out(lm: Tensor, aux: Tensor, targets: Tensor) -> Tensor:
     """The loss letter by letter, with probabilities multiplied and renormalised by hand."""
     product = lm.exp() * aux.exp()
     probs = product / product.sum(-1, keepdim=True)
-    return torch.stack(
-        [-sum(probs[b, t, targets[b, t]].log() for t in range(targets.shape[1])) for b in range(len(targets))]
-    )
+    rows = [[probs[b, t, targets[b, t]] for t in range(targets.shape[1])] for b in range(len(targets))]
+    return torch.stack([-torch.stack(row).log().sum() for row in rows])
 
 
 def _other_losses(lm: Tensor, aux: Tensor, targets: Tensor) -> list[tuple[Tensor, str]]:
@@ -169,15 +168,16 @@ def _two_worlds(seed: int) -> tuple[Tensor, Tensor, Tensor, float]:
 )
 def zero_start(layers: nn.Sequential) -> nn.Sequential:
     """Make a network begin as the zero auxiliary without making it deaf; returns the same network."""
-    nn.init.zeros_(layers[-1].weight)
-    nn.init.zeros_(layers[-1].bias)
+    for parameter in layers[-1].parameters():
+        nn.init.zeros_(parameter)
     return layers
 
 
 @zero_start.examiner
 def _(answer: Answer) -> str:
-    layers, inputs = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)), torch.randn(8, 4)
-    trunk = layers[0].weight.detach().clone()
+    first, last = nn.Linear(4, 6), nn.Linear(6, 3)
+    layers, inputs = nn.Sequential(first, nn.Tanh(), last), torch.randn(8, 4)
+    trunk = first.weight.detach().clone()
     started = answer(layers)
     expect(started is layers, "return the network that you were given; its trunk is needed as it is.")
     expect(

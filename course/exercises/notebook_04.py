@@ -53,14 +53,16 @@ def _judge_beliefs(answer: Answer, start: Tensor, arcs: Tensor, words: list[int]
     known = {
         "the word was not listened to: this is where the story stands after *any* word.": start @ arcs.sum(1),
         f"row 1 sums to {joint.sum():.2f}, the probability of the word; a belief sums to one, so divide by it.": joint,
-        "every place moved on, but none lost weight: a place that hardly ever says this word is now less likely.":
-            start @ (steps / steps.sum(-1, keepdim=True)),
+        "every place moved on, but none lost weight: a place that hardly ever says this word is now less likely.": (
+            start @ (steps / steps.sum(-1, keepdim=True))
+        ),
         "only the most likely place was followed; a belief keeps them all, weighted.": _only_best(start, steps),
         "the arcs were walked backwards: `arcs[s, v, s2]` leads from s to s2.": (steps @ start) / (steps @ start).sum(),
         "softmax of probabilities makes places nearly equal; divide by the sum instead.": joint.softmax(-1),
-        "the places lost weight, but the story did not move on: a word also leads to the next place.":
-            start * steps.sum(-1) / joint.sum(),
-    }  # fmt: skip
+        "the places lost weight, but the story did not move on: a word also leads to the next place.": (
+            start * steps.sum(-1) / joint.sum()
+        ),
+    }
     for says, wrong in known.items():
         expect(gap(beliefs[1], wrong) > 1e-9, says)
     expect(gap(beliefs[1], joint / joint.sum()) < 1e-9, "row 1 is not p(place | first word) of the list of all paths.")
@@ -113,18 +115,22 @@ def _judge_rate(answer: Answer, visits: Tensor, probs: Tensor, whole: float, len
     rows = -torch.special.xlogy(probs, probs).sum(-1)
     mixed = (visits @ probs) / length
     known = {
-        "the plain mean of the rows: a state that hardly any sentence visits counts as much as the start.":
-            float(rows.mean()),
-        "the plain mean of the rows, the end left out: still, states are not visited equally often.":
-            float(rows[:-1].mean()),
+        "the plain mean of the rows: a state that hardly any sentence visits counts as much as the start.": (
+            float(rows.mean())
+        ),
+        "the plain mean of the rows, the end left out: still, states are not visited equally often.": (
+            float(rows[:-1].mean())
+        ),
         f"these are the nats of a whole sentence; it has {length:.2f} tokens on average.": whole,
-        "you divide by all visits, and each sentence also visits the end, where no token is said.":
-            whole / float(visits.sum()),
-        "the rows were averaged before the logarithm: this is the entropy of word counts, which knows no state.":
-            -float(torch.special.xlogy(mixed, mixed).sum()),
+        "you divide by all visits, and each sentence also visits the end, where no token is said.": (
+            whole / float(visits.sum())
+        ),
+        "the rows were averaged before the logarithm: this is the entropy of word counts, which knows no state.": (
+            -float(torch.special.xlogy(mixed, mixed).sum())
+        ),
         "these are bits; a nat is 1.44 of them.": right / math.log(2),
         "the sign is wrong: an entropy is never negative.": -right,
-    }  # fmt: skip
+    }
     for says, wrong in known.items():
         expect(abs(rate - wrong) > 1e-9, says)
     expect(abs(rate - right) < 1e-9, f"{rate:.3f} nats per token; listing all sentences gives {right:.3f}.")
@@ -163,15 +169,18 @@ def _judge_chance(answer: Answer, arcs: Tensor, word: int) -> None:
         exact = without @ exact + says
     count = torch.linalg.solve(eye - arcs.sum(1), says)
     known = {
-        f"place 0 gets {count[0]:.2f}: with the whole matrix A every saying is counted; once the word is said, stop.":
-            count,
+        f"place 0 gets {count[0]:.2f}: with the whole matrix A every saying is counted; once the word is said, stop.": (
+            count
+        ),
         "this is the chance that the word is said *next*; it may also come later.": says,
         "this is the chance that the word is never said; the answer is the rest.": 1 - exact,
-        "the system was turned over: h looks ahead from each place, and a transpose looks back.":
-            torch.linalg.solve((eye - without).T, says),
-        "the other steps were scaled up to sum to one, as if the word could not be said; leave them as they are.":
-            _scaled_up(without, says),
-    }  # fmt: skip
+        "the system was turned over: h looks ahead from each place, and a transpose looks back.": (
+            torch.linalg.solve((eye - without).T, says)
+        ),
+        "the other steps were scaled up to sum to one, as if the word could not be said; leave them as they are.": (
+            _scaled_up(without, says)
+        ),
+    }
     for text, wrong in known.items():
         expect(gap(h, wrong) > 1e-9, text)
     expect(gap(h, exact) < 1e-9, f"off by up to {gap(h, exact):.4f} from 500 rounds of h ← A_without h + A_with 1.")
@@ -215,14 +224,16 @@ def _judge_ceiling(answer: Answer, h: Tensor, k: int, exact: float) -> None:
     yes_no = -float((torch.special.xlogy(h, h) + torch.special.xlogy(1 - h, 1 - h)).sum())
     known = {
         f"this is H(C): who knows the sentence still cannot tell which of its {k} words was drawn.": entropy,
-        f"h sums to {h.sum():.0f}, not to one: a sentence holds {k} words, and only one is drawn.":
-            -float((h * h.log()).sum()),
-        "h was used as if it were p(c): being in the sentence is not being drawn.":
-            -float((h * h.log()).sum()) - math.log(k),
+        f"h sums to {h.sum():.0f}, not to one: a sentence holds {k} words, and only one is drawn.": (
+            -float((h * h.log()).sum())
+        ),
+        "h was used as if it were p(c): being in the sentence is not being drawn.": (
+            -float((h * h.log()).sum()) - math.log(k)
+        ),
         "this asks of every word whether it is in the sentence, all at once; the keyword tells of one word.": yes_no,
         "an entropy is not shared out among the words: the unknown draw costs log k, it does not divide.": entropy / k,
         "these are bits; a nat is 1.44 of them.": exact / math.log(2),
-    }  # fmt: skip
+    }
     for says, wrong in known.items():
         expect(k == 1 or abs(value - wrong) > 1e-9, says)
     expect(abs(value - exact) < 1e-9, f"{value:.3f} nats; listing sentences and keywords gives {exact:.3f}.")
@@ -262,9 +273,9 @@ def _drawn_language(words: int, k: int, seed: int) -> tuple[Tensor, float]:
     """Sentences are sets of k words: P(word in sentence) ``[V]``, and I(X; C) by listing (sentence, keyword)."""
     sentences = list(combinations(range(words), k))
     chances = torch.rand(len(sentences), dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) + 0.05
-    chances = (chances / chances.sum()).tolist()
+    probs: list[float] = (chances / chances.sum()).tolist()
     h = torch.zeros(words, dtype=torch.float64)
-    for sentence, chance in zip(sentences, chances, strict=True):
-        h[list(sentence)] += chance
-    pairs = [(p, c) for sentence, p in zip(sentences, chances, strict=True) for c in sentence]
+    for sentence, prob in zip(sentences, probs, strict=True):
+        h[list(sentence)] += prob
+    pairs = [(p, c) for sentence, p in zip(sentences, probs, strict=True) for c in sentence]
     return h, sum(p / k * math.log((1 / k) / float(h[c] / k)) for p, c in pairs)

@@ -40,13 +40,15 @@ def _(answer: Answer) -> str:
     known = {
         "True at the keyword itself: there the flag looks at the very token that is to be predicted, and gives the "
         "answer away.": hits,
-        "True from the first token on wherever the keyword comes later: the flag has read the future.":
-            is_keyword.any(1, keepdim=True).expand_as(hits),
+        "True from the first token on wherever the keyword comes later: the flag has read the future.": (
+            is_keyword.any(1, keepdim=True).expand_as(hits)
+        ),
         "True only right after the keyword: what was seen stays seen.": F.pad(is_keyword, (1, 0))[:, :-1],
         "turned over: this says where the keyword is still missing.": ~right,
-        "the first token's flag comes from the end of the row: `roll` carries the last column round to the front.":
-            hits.roll(1, 1),
-    }  # fmt: skip
+        "the first token's flag comes from the end of the row: `roll` carries the last column round to the front.": (
+            hits.roll(1, 1)
+        ),
+    }
     for says, wrong in known.items():
         expect(not torch.equal(seen[asked], wrong[asked]), says)
     expect(
@@ -91,19 +93,24 @@ def _(answer: Answer) -> str:
     mine = F.one_hot(keys, 6)[:, None].double()  # [B, 1, V]
     added, missing = said - kept, (~seen)[..., None].double()
     known = {
-        "all words of the vocabulary were boosted: one constant for a whole row, which softmax does not see.":
-            (boost[..., None] * missing).expand(3, 4, 6),
+        "all words of the vocabulary were boosted: one constant for a whole row, which softmax does not see.": (
+            (boost[..., None] * missing).expand(3, 4, 6)
+        ),
         "the boost goes on after the keyword was said: the pair would say it again and again.": boost[..., None] * mine,
-        "boosted where it was seen, silent where it is missing: the flag is turned over.":
-            boost[..., None] * mine * (1 - missing),
-        "every sentence got the boosts of *all* keywords in the batch; each row has one of its own.":
-            boost[..., None] * missing * mine.sum(0),
-        "the keyword's logit was replaced by the boost; what the auxiliary said before is lost, so add.":
-            (boost[..., None] - kept) * mine * missing,
-        "the keyword's logit is the bare boost, and 0 after it was seen: `scatter` replaces, `scatter_add` adds.":
-            (boost[..., None] * missing - kept) * mine,
+        "boosted where it was seen, silent where it is missing: the flag is turned over.": (
+            boost[..., None] * mine * (1 - missing)
+        ),
+        "every sentence got the boosts of *all* keywords in the batch; each row has one of its own.": (
+            boost[..., None] * missing * mine.sum(0)
+        ),
+        "the keyword's logit was replaced by the boost; what the auxiliary said before is lost, so add.": (
+            (boost[..., None] - kept) * mine * missing
+        ),
+        "the keyword's logit is the bare boost, and 0 after it was seen: `scatter` replaces, `scatter_add` adds.": (
+            (boost[..., None] * missing - kept) * mine
+        ),
         "the keyword is pushed down: the boost was subtracted.": -boost[..., None] * mine * missing,
-    }  # fmt: skip
+    }
     for says, wrong in known.items():
         expect(gap(added, wrong) > 1e-9, says)
     right = boost[..., None] * mine * missing
@@ -139,16 +146,19 @@ def _(answer: Answer) -> str:
     shifted = -log_probs[:, :-1].gather(-1, SENTENCES[:, 1:, None])[..., 0]
     known = {
         "blanks are counted as words: the pair would be trained to say nothing.": nats.mean(),
-        "the blanks are out of the sum but still in the number that you divide by: long rows dilute the loss.":
-            nats[real].sum() / nats.numel(),
-        "first a mean for each sentence, then a mean of means: words of short sentences weigh more.":
-            torch.stack([row[ok].mean() for row, ok in zip(nats, real, strict=True)]).mean(),
+        "the blanks are out of the sum but still in the number that you divide by: long rows dilute the loss.": (
+            nats[real].sum() / nats.numel()
+        ),
+        "first a mean for each sentence, then a mean of means: words of short sentences weigh more.": (
+            torch.stack([row[ok].mean() for row, ok in zip(nats, real, strict=True)]).mean()
+        ),
         "this is nats per sentence; asked for is the mean over words.": nats[real].sum() / len(nats),
         "this is the sum over all words; a mean does not depend on how many rows a batch has.": nats[real].sum(),
         "shifted twice: row t of the states already predicts token t.": shifted[real[:, 1:]].mean(),
-        "these logits are softmaxed twice: cross_entropy takes logits, not probabilities.":
-            -log_probs.exp().log_softmax(-1).gather(-1, SENTENCES[..., None])[..., 0][real].mean(),
-    }  # fmt: skip
+        "these logits are softmaxed twice: cross_entropy takes logits, not probabilities.": (
+            -log_probs.exp().log_softmax(-1).gather(-1, SENTENCES[..., None])[..., 0][real].mean()
+        ),
+    }
     for says, wrong in known.items():
         expect(abs(loss - float(wrong)) > 1e-9, f"{loss:.3f}: {says}")
     expect(abs(loss - right) < 1e-9, f"{loss:.3f} nats, expected {right:.3f}: the mean of −log p over the real tokens.")
@@ -182,20 +192,24 @@ def _(answer: Answer) -> str:
     share = expect_number(answer(lm, untold, told, rate), "the share")
     gain, ceiling = untold - told, -rate.log()
     known = {
-        "adaptation is counted as control: compare with the untold auxiliary, not with the language model.":
-            (lm - told).mean() / ceiling.mean(),
+        "adaptation is counted as control: compare with the untold auxiliary, not with the language model.": (
+            (lm - told).mean() / ceiling.mean()
+        ),
         "this is adaptation, what can be had without being told.": (lm - untold).mean() / ceiling.mean(),
-        "a mean of ratios: one frequent keyword, with little to gain, decides it. Average above and below the line.":
-            (gain / ceiling).mean(),
-        "the log of the average rate is not the average of the logs; each keyword has a ceiling of its own.":
-            gain.mean() / -rate.mean().log(),
-        "each ceiling was weighted by its rate once more; the sentences are already drawn as often as they come.":
-            gain.mean() / -(rate * rate.log()).sum(),
+        "a mean of ratios: one frequent keyword, with little to gain, decides it. Average above and below the line.": (
+            (gain / ceiling).mean()
+        ),
+        "the log of the average rate is not the average of the logs; each keyword has a ceiling of its own.": (
+            gain.mean() / -rate.mean().log()
+        ),
+        "each ceiling was weighted by its rate once more; the sentences are already drawn as often as they come.": (
+            gain.mean() / -(rate * rate.log()).sum()
+        ),
         "the ceiling is in bits, the losses are in nats.": gain.mean() / -(rate.log() / math.log(2)).mean(),
         "these are per cent; asked for is a share, 1 where all was reached.": 100 * gain.mean() / ceiling.mean(),
         "the sign is turned: a loss that falls is a gain.": -gain.mean() / ceiling.mean(),
         "this is the gain in nats; divide it by the most that could be gained.": gain.mean(),
-    }  # fmt: skip
+    }
     for says, wrong in known.items():
         expect(abs(share - float(wrong)) > 1e-9, f"{share:.3f}: {says}")
     right = float(gain.mean() / ceiling.mean())

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from course.exercises.exercise import Answer, exercise, expect, expect_number
 from experiments.claim import rule
 
-Figures, Curve = Mapping[str, float], Sequence[Mapping[str, Any]]
+Figures: TypeAlias = Mapping[str, float]
+Curve: TypeAlias = Sequence[Mapping[str, Any]]
 
 
 def _examine(cases: Sequence[Any], got: list, right: list, known: Mapping[str, list]) -> None:
@@ -62,7 +63,7 @@ def _(answer: Answer) -> str:
         "frozen layers cost nothing here; they still have to be read through.": by(lambda b, own, a: own * (2 + b)),
         "this is the forward pass alone; a step also goes back.": by(lambda b, own, a: 1),
         "half of it: a product of numbers is a multiplication *and* an addition.": [flops / 2 for flops in right],
-    }  # fmt: skip
+    }
     _examine(stacks, got, right, known)
     return "charges reading, the weights that learn, and the way back to every layer that learns, each once."
 
@@ -95,7 +96,7 @@ def _(answer: Answer) -> str:
         "reading is missing: the states in the cache have been computed by somebody.": by(lambda b, s, n: 0),
         "one reading a step: `read_flops` is of one sentence, and a step takes a batch.": by(lambda b, s, n: min(n, s)),
         "`step_flops` is of a whole batch already.": by(lambda b, s, n: min(n, s * b), lambda b: b),
-    }  # fmt: skip
+    }
     _examine(cases, got, by(lambda b, s, n: min(n, s * b)), known)
     return "pays for each sentence once, in the step that meets it first, and for nothing twice."
 
@@ -138,15 +139,16 @@ def _(answer: Answer) -> str:
         "the margin plays no part.": by(sign=0.0),
         "the bar for accuracy is the whole of the best; asked for is 95 % of it.": by(share=1.0),
         "5 points were taken off the best accuracy; asked for is 95 % *of* it.": by(share=1.0, points=0.05),
-        "95 % of SLOR was taken, but it is a log-ratio whose zero means nothing; its bar is an interval's lower end.":
-            by(scale=rule.SHARE, z=0.0),
+        "95 % of SLOR was taken, but it is a log-ratio whose zero means nothing; its bar is an interval's lower end.": (
+            by(scale=rule.SHARE, z=0.0)
+        ),
         "the bar for SLOR is the best's mean: by chance alone half of all equals would fail it.": by(z=0.0),
         "the bar for SLOR is one standard error below the mean; an interval reaches 1.96 of them.": by(z=1.0),
         "one of the two was enough; control without fluency is a list of keywords.": by(both=any),
         "SLOR plays no part: whoever writes the bare keyword passes.": by(both=lambda two: two[0]),
         "the margin for accuracy is a variance, a·(1 − a)/n; a standard error is its square root.": by(power=1.0),
         "judged by `success`; the bar is about accuracy.": by(key="success"),
-    }  # fmt: skip
+    }
     _examine(cases, got, by(), known)
     return "asks for both, takes the doubt off the figures, and gives the best its interval."
 
@@ -188,8 +190,17 @@ def _(answer: Answer) -> str:
     def most(curve: Curve, part: str = "dev", key: str = "success") -> Mapping[str, Any]:
         return max(curve, key=lambda point: point[part][key])
 
-    def by(find="dev", top=most, theirs=lambda first, top, c: first, ours=lambda first, c: first, judge="test",
-           cost="flops", margin=1.0, fewer=rule.FEWER, sense=1) -> list[tuple[bool, float | None]]:  # fmt: skip
+    def by(
+        find="dev",
+        top=most,
+        theirs=lambda first, top, c: first,
+        ours=lambda first, c: first,
+        judge="test",
+        cost="flops",
+        margin=1.0,
+        fewer=rule.FEWER,
+        sense=1,
+    ) -> list[tuple[bool, float | None]]:
         """What the rule says, with single choices made otherwise."""
         said = []
         for s, a in seeds:
@@ -216,14 +227,14 @@ def _(answer: Answer) -> str:
         "the bar was set by the last checkpoint from scratch, not by its best.": by(top=lambda c: c[-1]),
         "cost plays no part in the verdict: it takes at least three times fewer operations.": by(fewer=0.0),
         "the ratio is upside down: it says how many times *fewer*.": by(sense=-1),
-    }  # fmt: skip
+    }
     _examine([f"seed {i}" for i in range(120)], got, by(), known)
     return "lets development choose and test judge, and charges both sides to the same bar."
 
 
 def _curve(flops: float) -> list[dict[str, Any]]:
     """A made-up training: accuracy and SLOR rise, and dev and test do not quite agree."""
-    curve = [{"step": 10 * i, "flops": flops * i} for i in range(1, 9)]
+    curve: list[dict[str, Any]] = [{"step": 10 * i, "flops": flops * i} for i in range(1, 9)]
     for i, point in enumerate(curve, 1):
         level = random.uniform(0.85, 1.0) * (1 - 0.5**i)
         for part in ("dev", "test"):
@@ -265,14 +276,15 @@ def _(answer: Answer) -> str:
 
     known = {
         "only heads were counted: tails are the other half of a coin's KL.": by(lambda a, b, d: a * log(a / b) / d),
-        "the KL runs the wrong way: drift is KL(system‖expert), so the coin must be KL(accuracy‖base rate).":
-            by(lambda a, b, d: least(b, a) / d),
+        "the KL runs the wrong way: drift is KL(system‖expert), so the coin must be KL(accuracy‖base rate).": (
+            by(lambda a, b, d: least(b, a) / d)
+        ),
         "this is the price of certainty, −log(base rate); most owe less.": by(lambda a, b, d: -log(b) / d),
         "the coin's KL is in bits, drift is in nats.": by(lambda a, b, d: least(a, b) / log(2) / d),
         "upside down: what had to be paid, divided by what was paid.": by(lambda a, b, d: d / least(a, b)),
         "this is points of accuracy per nat, and nothing says when that is perfect.": by(lambda a, b, d: (a - b) / d),
         "not divided by the drift.": by(lambda a, b, d: least(a, b)),
-    }  # fmt: skip
+    }
     _examine(cases, got, by(lambda a, b, d: least(a, b) / d), known)
     sure = expect_number(answer(1.0, 0.02, -log(0.02)), "the efficiency")
     expect(abs(sure - 1) < 1e-9, f"accuracy 1 for exactly −log(base rate) nats gives {sure:.4f}, not 1.")

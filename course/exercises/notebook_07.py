@@ -31,13 +31,15 @@ def _(answer: Answer) -> str:
     expect(states <= logits, f"states take {states:,.0f} bytes a token, logits {logits:,.0f}: are the two exchanged?")
     known = {
         "these are numbers, not bytes: in half precision each of them takes 2.": (width + 3, vocabulary + 1),
-        "that is full precision; vectors and logits are kept in half precision, 2 bytes a number.":
-            (4 * width + 12, 4 * vocabulary + 4),
+        "that is full precision; vectors and logits are kept in half precision, 2 bytes a number.": (
+            (4 * width + 12, 4 * vocabulary + 4)
+        ),
         "`rest`, `log_z` and the token's id are missing, 4 bytes each.": (2 * width, 2 * vocabulary),
         "that is how many bits there are; a byte has eight of them.": (8 * right[0], 8 * right[1]),
-        "`rest`, `log_z` and the id were counted in half precision; they take 4 bytes each.":
-            (2 * width + 6, 2 * vocabulary + 2),
-    }  # fmt: skip
+        "`rest`, `log_z` and the id were counted in half precision; they take 4 bytes each.": (
+            (2 * width + 6, 2 * vocabulary + 2)
+        ),
+    }
     for says, wrong in known.items():
         expect((states, logits) != wrong, f"a token's state takes {states:,.6g} bytes: {says}")
     expect(
@@ -78,14 +80,15 @@ def _(answer: Answer) -> str:
     before, after, share = logits.logsumexp(-1), boosted.logsumexp(-1), logits.softmax(-1)[:, 0]
     said = expect_tensor(answer(before, share, boost), (200,), "the new normaliser")
     known = {
-        "the token's old part is still in the sum: it must leave when the new one comes.":
-            before + (share * boost.exp()).log1p(),
+        "the token's old part is still in the sum: it must leave when the new one comes.": (
+            before + (share * boost.exp()).log1p()
+        ),
         "this would be right if *all* logits had been boosted; only the share of one token grows.": before + boost,
         "that is the average boost; log-sum-exp is no average of logits.": before + share * boost,
         "this is the new sum divided by the old one, in logs; what was there before is missing.": after - before,
         "the sum itself, not its logarithm.": after.exp(),
         "log_z is a logarithm, and was multiplied like the sum itself.": before * (1 + share * boost.expm1()),
-    }  # fmt: skip
+    }
     for says, wrong in known.items():
         expect(gap(said, wrong) > 1e-6, says)
     unmoved = gap(answer(before, share, 0 * boost).double(), before)

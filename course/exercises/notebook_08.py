@@ -204,15 +204,15 @@ def _(answer: Answer) -> str:
     expect(later == got, "what comes *later* changes your choice: nobody knows the future.")
     for fits, mine, wanted in zip(cases, got, right, strict=True):
         expect(mine == wanted, f"place {mine} for {fits}; the rule takes {wanted}.")
-    for fits in ([-1.5], [-1.5, -0.2], [-0.2, -1.5]):
-        expect(_taken(answer, fits, "n < 3: nobody looks") == 0, "n < 3: nobody looks, and the first place is taken.")
+    for short in ([-1.5], [-1.5, -0.2], [-0.2, -1.5]):
+        expect(_taken(answer, short, "n < 3: nobody looks") == 0, "n < 3: nobody looks, and the first place is taken.")
     return "takes what the rule takes on 121 lists, knows no future, and is never left without a place."
 
 
-def _taken(answer: Answer, fits: list[float], why: str = "each list has its place") -> int:
+def _taken(answer: Answer, fits: Sequence[float], why: str = "each list has its place") -> int:
     """The index that was answered; ``why`` is what a mishap with this list breaks."""
     try:
-        index = expect_number(answer(fits.copy()), "the index")
+        index = expect_number(answer(list(fits)), "the index")
     except Wrong as wrong:
         raise Wrong(f"{why}: {wrong}") from wrong
     expect(index not in fits, f"{index} is how well the word fits; asked for is where, an index.")

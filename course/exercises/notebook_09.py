@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils._pytree import tree_map_only
 
 from course.exercises.exercise import Answer, exercise, expect, expect_number
-from course.exercises.synthetic_trace import KINDS, ToyTraining, made_up_trace
+from course.exercises.synthetic_trace import KINDS, ToyTraining, synthetic_trace
 from experiments.speed.roofline import Peak
 
 Event = Mapping[str, Any]
@@ -103,9 +103,13 @@ def _(answer: Answer) -> str:
 def _shape() -> SimpleNamespace:
     heads, number = random.choice((6, 12)), random.randint
     return SimpleNamespace(
-        hidden_size=heads * number(4, 9), intermediate_size=number(50, 90), num_attention_heads=heads,
-        num_key_value_heads=number(2, 3), num_hidden_layers=number(3, 6), vocab_size=number(300, 500),
-    )  # fmt: skip
+        hidden_size=heads * number(4, 9),
+        intermediate_size=number(50, 90),
+        num_attention_heads=heads,
+        num_key_value_heads=number(2, 3),
+        num_hidden_layers=number(3, 6),
+        vocab_size=number(300, 500),
+    )
 
 
 @exercise(
@@ -130,8 +134,8 @@ def batching(
 @batching.examiner
 def _(answer: Answer) -> str:
     cases = [_load(share) for share in (0.5, 0.0, 0.3, 0.6, 0.9, 0.0)]
-    turns, speeds = _two([answer(*case) for case in cases], "the turn, the speeds")
-    speeds = torch.stack([_column(list(values)) for values in speeds])
+    turns, rates = _two([answer(*case) for case in cases], "the turn, the speeds")
+    speeds = torch.stack([_column(list(values)) for values in rates])
     b = _column(cases[0][-1])
     f, o, s = (_column([case[i] for case in cases])[:, None] for i in range(3))
     flops, bandwidth = (_column([getattr(case[3], name) for case in cases])[:, None] for name in vars(cases[0][3]))
@@ -176,7 +180,8 @@ def _load(share: float) -> tuple[float, float, float, Peak, list[int]]:
 )
 def costliest_copy(events: Sequence[Event], moves: Collection[str]) -> tuple[str, float]:
     """The operation of ``moves`` with the most self time in a trace, and that time."""
-    spent, stack = dict.fromkeys([event["name"] for event in events], 0.0), []
+    spent = dict.fromkeys([event["name"] for event in events], 0.0)
+    stack: list[Event] = []
     for event in sorted(events, key=lambda event: (event["start"], -event["end"])):
         while stack and stack[-1]["end"] <= event["start"]:
             stack.pop()
@@ -184,13 +189,13 @@ def costliest_copy(events: Sequence[Event], moves: Collection[str]) -> tuple[str
         if stack:
             spent[stack[-1]["name"]] -= event["end"] - event["start"]
         stack.append(event)
-    name = max((name for name in spent if name in moves), key=spent.get)
+    name = max((name for name in spent if name in moves), key=lambda name: spent[name])
     return name, spent[name]
 
 
 @costliest_copy.examiner
 def _(answer: Answer) -> str:
-    moves, traces = set(KINDS[:5]), [made_up_trace() for _ in range(60)]
+    moves, traces = set(KINDS[:5]), [synthetic_trace() for _ in range(60)]
 
     def ask(traces: list) -> list[tuple]:
         plain = [[{key: event[key] for key in ("name", "start", "end")} for event in trace] for trace in traces]
@@ -252,9 +257,10 @@ def _(answer: Answer) -> str:
     for name in KEPT:
         expect(_same(saved[name], then[name]), f"'{name}' went on learning after it was packed: it refers, so copy it.")
     again = ToyTraining(2)
-    for name, part in zip(KEPT, again.parts[:3], strict=False):
-        part.load_state_dict(copy.deepcopy(saved[name]))
-    again.draw.setstate(saved["draw"])
+    again.model.load_state_dict(copy.deepcopy(saved["model"]))
+    again.optimiser.load_state_dict(copy.deepcopy(saved["optimiser"]))
+    again.schedule.load_state_dict(copy.deepcopy(saved["schedule"]))
+    again.rng.setstate(saved["draw"])
     for name, found in pack.reference(*again.parts).items():
         expect(_same(found, before[name]), f"'{name}' is not what it was when it was packed: {KEPT[name]}.")
     expect(_same(pack.reference(*again.steps(5).parts), end), "the resumed training ends elsewhere than the whole one.")

@@ -47,14 +47,13 @@ def _(answer: Answer) -> str:
     total, right = (hidden * seen).sum(1), (hidden * seen).sum(1) / mask.sum(1, keepdim=True)
     known = {
         "padding was averaged as well: a short text would change with the batch that it stands in.": hidden.mean(1),
-        "padding was left out of the sum but counted in the length: divide by the text's own number of tokens, not T.":
-            total / 7,
+        "padding was left out of the sum but counted in the length: divide by the text's own number of tokens, "
+        "not T.": total / 7,
         "that is the sum; twice as many tokens would make a state twice as long.": total,
         "you divide by the tokens of the whole batch; each text has a length of its own.": total / mask.sum(),
         "this is the first token's state alone; the others are not in it.": hidden[:, 0],
-        "that is the largest number of each column, not the mean.":
-            hidden.masked_fill(~seen, -torch.inf).amax(1),
-    }  # fmt: skip
+        "that is the largest number of each column, not the mean.": hidden.masked_fill(~seen, -torch.inf).amax(1),
+    }
     _not_known(said, known)
     expect(gap(said, right) < EXACT, f"off by up to {gap(said, right):.3f} from the mean over each text's own tokens.")
     large = torch.full((1, 64, 4), 2000.0, dtype=torch.float16)
@@ -112,14 +111,17 @@ def _(answer: Answer) -> str:
         "padding is looked at: put -inf in its place before the softmax.": (scores / 2).softmax(-1),
         "the mask came after the softmax, so a short text's weights sum to less than one: mask the scores, not the "
         "weights.": (scores / 2).softmax(-1) * seen,
-        "a score of 0 is not silence, e⁰ is 1: where there is no token the score must be -inf.":
-            (scores / 2 * seen).softmax(-1),
+        "a score of 0 is not silence, e⁰ is 1: where there is no token the score must be -inf.": (
+            (scores / 2 * seen).softmax(-1)
+        ),
         "1/√d is missing: a score of wide vectors is large, and the softmax looks at one token only.": of(scores),
-        "you divide by d, not by its root: the scores become so small that every token weighs the same.":
-            of(scores / 4),
-        "the tokens are hidden and the padding is seen: the mask is True where there *is* a token.":
-            (scores / 2).masked_fill(seen, -torch.inf).softmax(-1).nan_to_num(0),
-    }  # fmt: skip
+        "you divide by d, not by its root: the scores become so small that every token weighs the same.": (
+            of(scores / 4)
+        ),
+        "the tokens are hidden and the padding is seen: the mask is True where there *is* a token.": (
+            (scores / 2).masked_fill(seen, -torch.inf).softmax(-1).nan_to_num(0)
+        ),
+    }
     _not_known(weights, known)
     right = of(scores / 2)
     expect(gap(weights, right) < EXACT, f"the weights are off by up to {gap(weights, right):.3f}.")
@@ -162,17 +164,21 @@ def _(answer: Answer) -> str:
         "text.": short.sum(1).mean(),
         "only the worst label was counted. That is another loss, also in use; here every label that is too near "
         "counts.": others.amax(1).mean(),
-        "the sign is turned: the loss falls as the *wrong* labels rise.":
-            (margin + lead).clamp(min=0).masked_fill(own, 0).sum(1).mean(),
+        "the sign is turned: the loss falls as the *wrong* labels rise.": (
+            (margin + lead).clamp(min=0).masked_fill(own, 0).sum(1).mean()
+        ),
         "you averaged over the labels too; sum over labels, and average over texts only.": others.mean(),
-        "you divided by the number of other labels; sum over them, and average over texts only.":
-            others.sum(1).mean() / 2,
+        "you divided by the number of other labels; sum over them, and average over texts only.": (
+            others.sum(1).mean() / 2
+        ),
         "that is the sum over the texts; a batch twice as large would take steps twice as long.": others.sum(),
-        "a lead beyond the margin is paid out: without max(0, …) one easy text makes up for a wrong one.":
-            (margin - lead).masked_fill(own, 0).sum(1).mean(),
-        "the margin is missing: a label that is just ahead is no longer pushed.":
-            (-lead).clamp(min=0).masked_fill(own, 0).sum(1).mean(),
-    }  # fmt: skip
+        "a lead beyond the margin is paid out: without max(0, …) one easy text makes up for a wrong one.": (
+            (margin - lead).masked_fill(own, 0).sum(1).mean()
+        ),
+        "the margin is missing: a label that is just ahead is no longer pushed.": (
+            (-lead).clamp(min=0).masked_fill(own, 0).sum(1).mean()
+        ),
+    }
     _not_known(torch.tensor(said, dtype=torch.float64), known)
     right = float(others.sum(1).mean())
     expect(abs(said - right) < EXACT, f"the loss of four made-up texts is {right:.4f}, you say {said:.4f}.")
@@ -207,33 +213,41 @@ def _(answer: Answer) -> str:
     once = expect_number(answer(whole, read, epoch, epochs, full_epochs), "the ratio")
     right = full_epochs * 3 * whole / (read + epochs * epoch)
     known = {
-        "the text was read anew in every one of our epochs; it is read once and kept.":
-            full_epochs * 3 * whole / (epochs * (read + epoch)),
-        "full fine-tuning was charged for its forward pass only; the backward pass costs twice as much again.":
-            full_epochs * whole / (read + epochs * epoch),
-        "the backward pass was charged as one forward pass; it needs two, one for the inputs and one for the weights.":
-            full_epochs * 2 * whole / (read + epochs * epoch),
-        "our own training is free in your bill; the decoder learns as well, in every epoch.":
-            full_epochs * 3 * whole / read,
-        "our reading is free in your bill; somebody has to read the texts once.":
-            full_epochs * 3 * whole / (epochs * epoch),
-        "`epoch` already holds our backward pass; you charged it once more.":
-            full_epochs * 3 * whole / (read + 3 * epochs * epoch),
-        "we read up to a layer only: our reading costs `read`, not `whole`.":
-            full_epochs * 3 * whole / (whole + epochs * epoch),
+        "the text was read anew in every one of our epochs; it is read once and kept.": (
+            full_epochs * 3 * whole / (epochs * (read + epoch))
+        ),
+        "full fine-tuning was charged for its forward pass only; the backward pass costs twice as much again.": (
+            full_epochs * whole / (read + epochs * epoch)
+        ),
+        "the backward pass was charged as one forward pass; it needs two, one for the inputs and one for the "
+        "weights.": full_epochs * 2 * whole / (read + epochs * epoch),
+        "our own training is free in your bill; the decoder learns as well, in every epoch.": (
+            full_epochs * 3 * whole / read
+        ),
+        "our reading is free in your bill; somebody has to read the texts once.": (
+            full_epochs * 3 * whole / (epochs * epoch)
+        ),
+        "`epoch` already holds our backward pass; you charged it once more.": (
+            full_epochs * 3 * whole / (read + 3 * epochs * epoch)
+        ),
+        "we read up to a layer only: our reading costs `read`, not `whole`.": (
+            full_epochs * 3 * whole / (whole + epochs * epoch)
+        ),
         "that is ours over theirs; the question is how many times *more* full fine-tuning needs.": 1 / right,
-    }  # fmt: skip
+    }
     _not_known(torch.tensor(once, dtype=torch.float64), {says: torch.tensor(wrong) for says, wrong in known.items()})
     expect(abs(once - right) < EXACT, f"for one training it is {right:.3f}, you say {once:.3f}.")
     five = expect_number(answer(whole, read, epoch, epochs, full_epochs, 5), "the ratio of five trainings")
     shared = 5 * full_epochs * 3 * whole / (read + 5 * epochs * epoch)
     known = {
         "five trainings cost the same ratio as one: the texts need to be read once for all five.": right,
-        "the number of trainings stands on one side only; full fine-tuning is paid five times as well.":
-            full_epochs * 3 * whole / (read + 5 * epochs * epoch),
-        "full fine-tuning is paid five times, our decoder once; each of our trainings has its own epochs.":
-            5 * full_epochs * 3 * whole / (read + epochs * epoch),
-    }  # fmt: skip
+        "the number of trainings stands on one side only; full fine-tuning is paid five times as well.": (
+            full_epochs * 3 * whole / (read + 5 * epochs * epoch)
+        ),
+        "full fine-tuning is paid five times, our decoder once; each of our trainings has its own epochs.": (
+            5 * full_epochs * 3 * whole / (read + epochs * epoch)
+        ),
+    }
     _not_known(torch.tensor(five, dtype=torch.float64), {says: torch.tensor(wrong) for says, wrong in known.items()})
     expect(abs(five - shared) < EXACT, f"for five trainings it is {shared:.3f}, you say {five:.3f}.")
     return f"{right:.1f} times for one training, {shared:.1f} for five that share the reading (in a made-up case)."

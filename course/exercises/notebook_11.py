@@ -51,22 +51,28 @@ def _(answer: Answer) -> str:
     kept, counts = costs * missing, missing.sum(1)
     right = kept.sum() / 6
     known = {
-        "a mean of means: where one word of a text is missing it counts as much as the three of another.":
-            (kept.sum(1)[:3] / counts[:3]).mean(),
-        "the text that misses nothing is in your mean of means: nothing is asked about it.":
-            (kept.sum(1) / counts.clamp(min=1)).mean(),
-        "the places where nothing is missing left the sum but not the count: 24 places, 6 missing words.":
-            kept.mean(),
-        "−100 was read as a word: counted from the end there is one. Leave out where nothing is missing.":
-            wrapped.mean(),
+        "a mean of means: where one word of a text is missing it counts as much as the three of another.": (
+            (kept.sum(1)[:3] / counts[:3]).mean()
+        ),
+        "the text that misses nothing is in your mean of means: nothing is asked about it.": (
+            (kept.sum(1) / counts.clamp(min=1)).mean()
+        ),
+        "the places where nothing is missing left the sum but not the count: 24 places, 6 missing words.": (
+            kept.mean()
+        ),
+        "−100 was read as a word: counted from the end there is one. Leave out where nothing is missing.": (
+            wrapped.mean()
+        ),
         "where nothing is missing word 0 was asked for; only the 6 missing words are asked for.": costs.mean(),
-        "this is the sum; a text with more missing words would make a longer step. Divide by their number.":
-            kept.sum(),
+        "this is the sum; a text with more missing words would make a longer step. Divide by their number.": (
+            kept.sum()
+        ),
         "you divide by the number of texts; a batch with more missing words would make a longer step.": kept.sum() / 4,
         "the sign is turned: falling, this loss would make the missing words unlikely.": -right,
-        "these are probabilities: `told` holds their logarithms already, and the loss wants −log p.":
-            -((-costs).exp() * missing).sum() / 6,
-    }  # fmt: skip
+        "these are probabilities: `told` holds their logarithms already, and the loss wants −log p.": (
+            -((-costs).exp() * missing).sum() / 6
+        ),
+    }
     _not_known(said, known)
     expect(abs(said - right) < EXACT, f"six missing words cost {right:.4f} each on average; you say {said:.4f}.")
     expect(
@@ -139,7 +145,7 @@ def _(answer: Answer) -> str:
         "you divide by the number of objectives as well; their weights say all.": right / 3,
         "you divided by the sum of the weights; they are given, and are used as they stand.": right / weights.sum(),
         "what stood in `.grad` before is in your result: a step begins at zero.": right + 1,
-    }  # fmt: skip
+    }
     _not_known(mine, known)
     expect(gap(mine, right) < EXACT, f"off by up to {gap(mine, right):.3f} from the gradient of the weighted sum.")
     calls, beside = max(loss.calls for loss in losses), max(loss.beside for loss in losses)
@@ -149,7 +155,8 @@ def _(answer: Answer) -> str:
         "right, but up to 3 graphs were alive at once: with a large body they do not fit. Differentiate a loss before "
         "you compute the next.",
     )
-    untouched = all(torch.equal(parameter.grad, torch.ones_like(parameter)) for parameter in parameters)
+    grads = [parameter.grad for parameter in parameters]
+    untouched = all(grad is not None and torch.equal(grad, torch.ones_like(grad)) for grad in grads)
     expect(untouched, "right, but you have written into `.grad`, where another step's gradient stood; return yours.")
     return "is the gradient of the weighted sum; each loss computed once, one graph alive at a time."
 
@@ -183,7 +190,7 @@ def _(answer: Answer) -> str:
         "you subtract the plain mean; the average is the one that the weights take.": w * (dots - dots.mean()),
         "the sign is turned: this is the way *up* the development loss.": -right,
         "v stands where the weights should: w = softmax(v).": v * (dots - v @ dots),
-    }  # fmt: skip
+    }
     _not_known(said, known)
     total = float(said.sum())
     expect(
@@ -223,19 +230,23 @@ def _(answer: Answer) -> str:
 
     right = of(fit, fit_labels, ask, ask_labels)
     known = {
-        "the head was fitted on the very texts that ask: it knows their answers, and they have little left to ask.":
-            of(ask, ask_labels, ask, ask_labels),
-        "the texts that ask were among those that fitted the head; keep the two apart.":
-            of(both, labels, ask, ask_labels),
-        "the texts that fitted the head ask as well; they know their own head too well.":
-            of(fit, fit_labels, both, labels),
+        "the head was fitted on the very texts that ask: it knows their answers, and they have little left to ask.": (
+            of(ask, ask_labels, ask, ask_labels)
+        ),
+        "the texts that ask were among those that fitted the head; keep the two apart.": (
+            of(both, labels, ask, ask_labels)
+        ),
+        "the texts that fitted the head ask as well; they know their own head too well.": (
+            of(fit, fit_labels, both, labels)
+        ),
         "those who fitted the head ask, and the others are not heard.": of(fit, fit_labels, fit, fit_labels),
         "the two have changed places: `fit` fits, `ask` asks.": of(ask, ask_labels, fit, fit_labels),
         "that is the sum; more texts would ask louder.": 9 * right,
-        "`decay` is not handed on: a head that is held loosely learns few texts by heart.":
-            of(fit, fit_labels, ask, ask_labels, 0.01),
+        "`decay` is not handed on: a head that is held loosely learns few texts by heart.": (
+            of(fit, fit_labels, ask, ask_labels, 0.01)
+        ),
         "the head knows nothing yet: fit it first.": torch.tensor(3.0).log(),
-    }  # fmt: skip
+    }
     _not_known(said, known)
     expect(abs(said - right) < 1e-4, f"the loss of nine texts is {right:.4f}, you say {said:.4f}.")
     expect(

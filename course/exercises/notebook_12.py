@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course.exercises.exercise import Answer, exercise, expect, expect_number, expect_tensor, gap
+from course.exercises.exercise import Answer, Wrong, exercise, expect, expect_number, expect_tensor, gap
 
 BLANK = 0  # fills rows up and opens every sentence; 1 is the full stop
 
@@ -93,12 +93,14 @@ def _(answer: Answer) -> str:
         (nll[targets > 1].mean(), "the full stop is not scored: no sentence would ever learn to end."),
         ((nll * real).sum(), "this is the sum; it grows with the batch. Divide by the number of tokens that count."),
         (muted.mean(), "a blank's logits were set to 0, and so it costs log V; take it out of the loss."),
-    ):  # fmt: skip
+    ):
         expect(abs(value - float(other)) > 1e-9, says)
     off = abs(value - float(nll[real].mean()))
     expect(off < 1e-9, f"off by {off:.3f} nats from the mean of −log p over the tokens that are not blank.")
     expect(isinstance(raw, Tensor) and raw.requires_grad, "no gradient reaches the logits: keep the loss a tensor.")
     raw.backward()
+    if logits.grad is None:
+        raise Wrong("no gradient reaches the logits: keep the loss a tensor.")
     expect(not bool(logits.grad[~real].any()), "a blank still has a gradient.")
     longer = answer(F.pad(logits.detach(), (0, 0, 0, 3)), F.pad(targets, (0, 3)))
     expect(abs(float(longer) - value) < 1e-9, "three more columns of blanks change your loss; they say nothing.")
@@ -123,7 +125,8 @@ class _Noisy(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(6, 8), nn.Sequential(nn.Dropout(0.5), nn.Linear(8, 6)))
+        self.dropout = nn.Dropout(0.5)
+        self.layers = nn.Sequential(nn.Linear(6, 8), nn.Sequential(self.dropout, nn.Linear(8, 6)))
 
     def forward(self, inputs: Tensor) -> Tensor:
         return F.dropout(self.layers(inputs), 0.5, self.training)
@@ -144,7 +147,7 @@ def _(answer: Answer) -> str:
     )
     expect(not (noisy and learning), "nothing is frozen: two calls differ, and parameters learn.")
     expect(not learning, f"dropout is off, but {learning} of 4 parameters still ask for a gradient.")
-    dropout = model.layers[1][0]
+    dropout = model.dropout
     hidden = noisy and (not dropout.training or not isinstance(dropout, nn.Dropout) or dropout.p == 0)
     expect(
         not hidden,
@@ -184,7 +187,7 @@ def _(answer: Answer) -> str:
         ((1 - weight) * lm + weight * aux, "λ is taken from the expert as well: at λ = 1 it would have no say at all."),
         (weight * (lm + aux), "λ scales both experts, so that λ = 0 is not the expert but a uniform guess."),
         (lm + aux, "λ is not used: the result is that of λ = 1."),
-    ):  # fmt: skip
+    ):
         expect(gap(value, other.log_softmax(-1)) > 1e-9, says)
     silent = expect_tensor(answer(lm, aux, 0.0), (3, 4, 7), "the joint logits").log_softmax(-1)
     expect(gap(silent, lm.log_softmax(-1)) < 1e-9, "at λ = 0 the result is not the expert's distribution.")
@@ -215,8 +218,8 @@ def trainable(model: nn.Module, auxiliary: nn.Module) -> list[nn.Parameter]:
 
 def _pair(tied: bool) -> tuple[nn.Module, nn.Module]:
     """An expert and an auxiliary with its own copy of the expert's embedding, or in the same memory."""
-    model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 9))
-    weight = model[0].weight.data
+    table = nn.Embedding(9, 4)
+    model, weight = nn.Sequential(table, nn.Linear(4, 9)), table.weight.data
     embedding = nn.Embedding.from_pretrained(weight if tied else weight.clone(), freeze=False)
     return model, nn.Sequential(embedding, nn.Linear(4, 5), nn.Linear(5, 9))
 
@@ -243,7 +246,8 @@ def _(answer: Answer) -> str:
     )
     model, auxiliary = _pair(tied=True)
     found = _listed(answer(model, auxiliary), model, auxiliary)
-    shared = [parameter for parameter in found if parameter.data_ptr() == model[0].weight.data_ptr()]
+    tied = next(model.parameters())
+    shared = [parameter for parameter in found if parameter.data_ptr() == tied.data_ptr()]
     expect(
         not shared,
         "an embedding that the auxiliary shares with the expert is in your list: the same memory under two names.",

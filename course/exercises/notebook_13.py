@@ -34,20 +34,26 @@ def _(answer: Answer) -> str:
     says = expect_number(answer(q, sens, spec), "the share")
     right = (q + spec - 1) / (sens + spec - 1)
     known = {
-        "that is the way *to* the observed share; you are asked for the way back: solve for p.":
-            sens * q + (1 - spec) * (1 - q),
-        "you divide by the sensitivity alone: that repairs what the judge misses, and leaves its false alarms in.":
-            q / sens,
-        "sensitivity and specificity have changed places: the first is about sentences that are positive.":
-            (q + sens - 1) / (sens + spec - 1),
-        "the false alarms are taken off, but what remains is spread over sens + spec − 1, and not over 1.":
-            q + spec - 1,
-        "you divide by the sensitivity; of the distance between no positive and all, only sens + spec − 1 is left.":
-            (q + spec - 1) / sens,
-        "that repairs with one accuracy, as if both errors were alike; use each for the sentences it is about.":
-            (q + (sens + spec) / 2 - 1) / (sens + spec - 1),
+        "that is the way *to* the observed share; you are asked for the way back: solve for p.": (
+            sens * q + (1 - spec) * (1 - q)
+        ),
+        "you divide by the sensitivity alone: that repairs what the judge misses, and leaves its false alarms in.": (
+            q / sens
+        ),
+        "sensitivity and specificity have changed places: the first is about sentences that are positive.": (
+            (q + sens - 1) / (sens + spec - 1)
+        ),
+        "the false alarms are taken off, but what remains is spread over sens + spec − 1, and not over 1.": (
+            q + spec - 1
+        ),
+        "you divide by the sensitivity; of the distance between no positive and all, only sens + spec − 1 is left.": (
+            (q + spec - 1) / sens
+        ),
+        "that repairs with one accuracy, as if both errors were alike; use each for the sentences it is about.": (
+            (q + (sens + spec) / 2 - 1) / (sens + spec - 1)
+        ),
         "that is the share of sentences that are *not* positive.": 1 - right,
-    }  # fmt: skip
+    }
     for wrong, value in known.items():
         expect(abs(says - value) > EXACT, wrong)
     expect(
@@ -92,7 +98,7 @@ def _(answer: Answer) -> str:
         "that is the wrong end: larger is better, and you count the runs that are at most as good.": 9 / 10,
         "that is the share of runs that you have beaten; asked is how often chance does as well.": 6 / 10,
         "you count by size without sign; a run that is far on the wrong side is not as good as yours.": 5 / 10,
-    }  # fmt: skip
+    }
     for wrong, value in known.items():
         expect(abs(says - value) > EXACT, wrong)
     expect(
@@ -144,12 +150,14 @@ def _(answer: Answer) -> str:
         "that is one standard error to each side, which holds 68 %; asked is the middle 95 %.": whole,
         "that is the middle 90 %: 5 % are cut off at each end. Cut 2.5 % at each.": 1.645 * whole,
         "only one of the groups was drawn anew; both were samples, and both would come out differently.": 1.96 * one,
-        "you draw as few of the second group as there are in the first; draw as many as each group has.":
-            1.96 * (5 / 40) ** 0.5,
-        "you draw as many of the first group as there are in the second; draw as many as each group has.":
-            1.96 * (5 / 160) ** 0.5,
+        "you draw as few of the second group as there are in the first; draw as many as each group has.": (
+            1.96 * (5 / 40) ** 0.5
+        ),
+        "you draw as many of the first group as there are in the second; draw as many as each group has.": (
+            1.96 * (5 / 160) ** 0.5
+        ),
         "that is the range of single differences between two sentences; a round compares two *means*.": 1.96 * 5**0.5,
-    }  # fmt: skip
+    }
     for wrong, value in known.items():
         expect(abs(half / value - 1) > CLOSE, wrong)
     right = 1.96 * whole

@@ -1,6 +1,6 @@
-"""How are exercises handed out without their answers in plain sight? As text that programs read and people do not.
+"""Obfuscated exercise modules for students: the checks work, and the reference solutions are not in plain sight.
 
-It hides a solution from eyes that pass by, no more: the checks need the reference, so whoever wants to can open it.
+This is no encryption. The checks need the references, so anyone who wants to decode a module can.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import base64
 import textwrap
 import zlib
 
-ROOM = '''"""Exercises, sealed: their reference solutions are in here. Whoever teaches has the readable file."""
+MODULE = '''"""Exercises with their reference solutions, obfuscated. The instructor's archive has the readable file."""
 
-from course.exercises.obfuscate import opened
+from course.exercises.obfuscate import deobfuscate
 
 exec(
-    opened("""
+    deobfuscate("""
 {text}
 """)
 )
@@ -22,11 +22,11 @@ exec(
 
 
 def obfuscate(source: str) -> str:
-    """A module that does what ``source`` does, and does not show it."""
+    """Return a module that executes ``source`` without showing it."""
     text = base64.b85encode(zlib.compress(source.encode(), 9)).decode()
-    return ROOM.format(text=textwrap.fill(text, 118))
+    return MODULE.format(text=textwrap.fill(text, 118))
 
 
-def opened(text: str) -> str:
-    """The source again."""
+def deobfuscate(text: str) -> str:
+    """Return the source from the text that `obfuscate` put into a module."""
     return zlib.decompress(base64.b85decode("".join(text.split()))).decode()

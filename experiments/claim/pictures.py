@@ -9,10 +9,10 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from auxlib.data.storage import write_json_atomic
-from auxlib.metrics import median
 from auxlib.plot import Picture, curves, weight_sweep
 from experiments.claim.campaign import WHOLE
 from experiments.claim.plan import SYSTEMS

@@ -7,15 +7,16 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf, sqrt
 from pathlib import Path
-from statistics import stdev
+from statistics import median, stdev
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from auxlib.benchmarking import hardware_info, package_versions
 from auxlib.data.assets import data_dir
 from auxlib.flops import ComputeLedger, break_even
-from auxlib.metrics import hardware_info, median, min_kl_for_success, package_versions, wilson
+from auxlib.metrics import min_kl_for_success, wilson
 from auxlib.worlds.grammar import FULL_STOP
 from auxlib.worlds.story_lm import SHIPPED_LM_600K, load_story_lm
 from experiments.baselines.beside import FrozenExpertSystem
@@ -177,7 +178,7 @@ def _tasks(systems: Mapping[str, Mapping[str, Any]]) -> float | None:
 def _middle(values: Iterable[float]) -> float | None:
     """The median; None where there is none, or where it is never reached."""
     kept = list(values)
-    middle = median(kept) if kept else inf
+    middle = float(median(kept)) if kept else inf  # a float in JSON, also where all values are whole
     return None if middle == inf else round(middle, 4)
 
 

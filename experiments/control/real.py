@@ -14,9 +14,10 @@ import torch
 from auxlib.data.assets import data_dir
 from auxlib.data.corpora import load_corpus
 from auxlib.frozen import load_expert
+from auxlib.generation import write_sentences
 from auxlib.keywords import contains_keyword, find_keyword
 from auxlib.metrics import Slor, distinct, nanmean, repeats_keyword, wilson
-from auxlib.recipes import SHIPPED_LENGTH, length_label, load_pretrained, write_sentences
+from auxlib.recipes import SHIPPED_LENGTH, length_label, load_pretrained
 from experiments.runner import Record
 from experiments.smollm.headline import held_out_words
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from auxlib.benchmarking import hardware_info, package_versions
 from auxlib.frozen import load_expert
-from auxlib.metrics import hardware_info, package_versions
 from auxlib.recipes import load_pretrained
 from experiments.control.experiment import made_by, merged
 from experiments.control.table import AGAIN, RESULTS, read_control

@@ -9,30 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from auxlib.benchmarking import hardware_info, median_ratio, package_versions, paired_seconds, peak_memory_mb
 from auxlib.frozen import fingerprint
+from auxlib.generation import write_sentences
 from auxlib.keywords import contains_keyword
-from auxlib.metrics import (
-    Slor,
-    distinct,
-    hardware_info,
-    keyword_control,
-    median,
-    median_ratio,
-    nanmean,
-    package_versions,
-    paired_seconds,
-    peak_memory_mb,
-    repeats_keyword,
-    wilson,
-)
+from auxlib.metrics import Slor, distinct, keyword_control, nanmean, repeats_keyword, wilson
 from auxlib.modeling import AuxiliaryTunedLM
 from auxlib.plot import Picture, weight_sweep
-from auxlib.recipes import write_sentences
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict

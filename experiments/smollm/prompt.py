@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from auxlib.features import EXAMPLES_PREAMBLE
 from auxlib.frozen import Expert
-from auxlib.recipes import SAMPLING
+from auxlib.generation import SAMPLING
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

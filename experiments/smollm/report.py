@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from auxlib.metrics import hardware_info, package_versions, wilson
+from auxlib.benchmarking import hardware_info, package_versions
+from auxlib.metrics import wilson
 from experiments.runner import Record, require_probe, require_provenance
 from experiments.smollm.auxiliary_system import AuxiliarySystem
 from experiments.smollm.experiment import RIVALS, SEARCH_SEED, SEEDS, made_by

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import Any
 
-from auxlib.metrics import median, median_ratio, paired_seconds
+from auxlib.benchmarking import median_ratio, paired_seconds
 from auxlib.recipes import load_pretrained
 from experiments.smollm.headline import writing
 from experiments.speed.roofline import measure_peak, reading

@@ -9,8 +9,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from auxlib.benchmarking import peak_memory_mb
 from auxlib.features import TextTemplate
-from auxlib.metrics import peak_memory_mb
 from auxlib.recipes import Recipe, prepare_data
 from experiments.smollm.fine_tuning import all_weights, lora
 from experiments.speed.baselines import baseline_trainer

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from auxlib.benchmarking import hardware_info, package_versions
 from auxlib.data.storage import write_json_atomic
-from auxlib.metrics import hardware_info, package_versions
 from experiments.speed.course import course_figures
 from experiments.speed.decode import decode_figures, prefix_figures
 from experiments.speed.memory import memory_figures

@@ -8,11 +8,12 @@ moves so many bytes a second. It can do both at once, so that the slower of the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 
 import torch
 from torch import nn
 
-from auxlib.metrics import median, paired_seconds
+from auxlib.benchmarking import paired_seconds
 
 
 @dataclass(frozen=True)

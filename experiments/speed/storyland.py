@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from statistics import median
 from time import perf_counter
 from typing import Any
 
 import torch
 
-from auxlib.metrics import median
 from auxlib.worlds.storyland import Storyland
 
 

@@ -20,9 +20,10 @@ from transformers import TrainerCallback
 from auxlib.data.corpora import load_corpus
 from auxlib.features import TextTemplate
 from auxlib.frozen import Expert, load_expert
+from auxlib.generation import write_sentences
 from auxlib.keywords import contains_keyword
 from auxlib.modeling import AuxiliaryTunedLM
-from auxlib.recipes import Recipe, prepare_data, train, write_sentences
+from auxlib.recipes import Recipe, prepare_data, train
 from experiments.smollm.fine_tuning import lora
 from experiments.smollm.headline import held_out_words
 from experiments.speed.baselines import baseline_trainer

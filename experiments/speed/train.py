@@ -6,10 +6,11 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from auxlib.metrics import median, median_ratio, paired_seconds
+from auxlib.benchmarking import median_ratio, paired_seconds
 from auxlib.recipes import Recipe, TrainingData, prepare_data, train
 from experiments.smollm.fine_tuning import all_weights, lora
 from experiments.speed.baselines import baseline_trainer

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from auxlib.metrics import hardware_info, package_versions
+from auxlib.benchmarking import hardware_info, package_versions
 from auxlib.tartan.meta_weights import MetaWeights, ObjectiveLoss, accumulate_weighted_grads, development_gradient
 from auxlib.tartan.objectives import Classification, rows_batch
 from auxlib.tartan.trainer import MultiTaskModel

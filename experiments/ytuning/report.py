@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
+from auxlib.benchmarking import hardware_info, package_versions
 from auxlib.classification.encoders import cache_states, load_encoder
 from auxlib.classification.trainer import states_batch
 from auxlib.classification.ytuning import LabelConfig, LabelDecoder, margin_loss
 from auxlib.collator import FeatureRows
 from auxlib.data.tasks import load_task
-from auxlib.metrics import hardware_info, package_versions
 from experiments.runner import Record, require_probe, require_provenance
 from experiments.ytuning.experiment import EACH, SEEDS, TASKS, USED, made_by
 from experiments.ytuning.systems import BY_NAME, MIDDLE, SYSTEMS

@@ -26,12 +26,14 @@ from time import perf_counter
 import torch
 
 from auxlib import plot
+from auxlib.benchmarking import hardware_info
 from auxlib.errors import KeywordError, WeightError
 from auxlib.frozen import fingerprint
+from auxlib.generation import write_sentences
 from auxlib.keywords import contains_keyword, encode_keyword
-from auxlib.metrics import hardware_info, wilson
+from auxlib.metrics import wilson
 from auxlib.product import center
-from auxlib.recipes import load_pretrained, write_sentences
+from auxlib.recipes import load_pretrained
 from course.exercises import check, use
 
 print(f"profile: {PROFILE}")

@@ -23,6 +23,7 @@ QUESTIONS = 300
 # %%
 import json
 from math import ceil, inf, log, nan, sqrt
+from statistics import median
 
 import torch
 from IPython.display import display
@@ -31,7 +32,6 @@ from torch import nn
 from auxlib.data.assets import data_dir
 from auxlib.flops import ComputeLedger, counted_by_torch
 from auxlib.frozen import fingerprint
-from auxlib.metrics import median
 from auxlib.worlds.story_lm import SHIPPED_LM_600K
 from course.exercises import check, use
 from experiments.baselines.beside import AuxiliaryTuned

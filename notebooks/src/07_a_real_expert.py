@@ -23,18 +23,21 @@ PROBE_SENTENCES = 32
 
 # %%
 import json
+from statistics import median
 
 import torch
 import torch.nn.functional as F
 
 from auxlib import plot
+from auxlib.benchmarking import paired_seconds
 from auxlib.data.assets import cache_dir, data_dir
 from auxlib.data.corpora import content_words, load_corpus
 from auxlib.features import TextTemplate, cache_features, read_preamble, read_texts
 from auxlib.frozen import fingerprint, load_expert
+from auxlib.generation import write_sentences
 from auxlib.keywords import NO_PIECE, KeywordState, contains_keyword, encode_keyword, keyword_batch, keyword_progress
-from auxlib.metrics import keyword_control, median, paired_seconds
-from auxlib.recipes import Recipe, load_pretrained, prepare_data, scaled_down, train, write_sentences
+from auxlib.metrics import keyword_control
+from auxlib.recipes import Recipe, load_pretrained, prepare_data, scaled_down, train
 from course.exercises import check, use
 
 print(f"profile: {PROFILE}")
@@ -147,7 +150,7 @@ print(f"outside   {tuple(outside.shape)}   log_z {tuple(log_z.shape)}   (one num
 # %% [markdown]
 # Row *t* of `hidden` is the state from which token *t* is predicted: the first one belongs to the preamble's last
 # token. Multiply by the unembedding matrix $W$, `[V, D]`, and you have the expert's logits. `log_z` is their
-# log-sum-exp, and `rest` a part of it that we shall meet below.
+# log-sum-exp, and `log_mass_outside_support` a part of it that we shall meet below.
 #
 # The vectors are stored in half precision. Is that enough? The cell has the expert read eight sentences again, live,
 # and compares the loss. It also times both ways to the same states, in turn: from disk, and by the expert.
@@ -389,18 +392,19 @@ shifted_logits = use("7.3", shifted_logits)
 # position**: `rest` $= \log \sum_{v \notin S} e^{\texttt{lm\_logits}_v}$. A training step then multiplies by $|S|$ rows
 # of $W$, and the result is no approximation.
 #
-# **Before you run**: `token_nll` computes the loss from $S$, `rest` and the boost formula; the other side spells all
-# 49,152 logits out with your two functions. How far apart may they be?
+# **Before you run**: `SparseLogits.nll` computes the loss from $S$, `rest` and the boost formula; the other side
+# spells all 49,152 logits out with your two functions. How far apart may they be?
 
 # %% tags=["nbval-check-output"]
-from auxlib.sparse_logits import SparseLogits, token_nll
+from auxlib.sparse_logits import SparseLogits
 
 targets, S = stored["token_ids"], stuff.support
 token, boost = 4321, torch.full((length,), 7.0)  # some token, in S or not
 shift, chosen = u @ P.T, torch.zeros(len(W)).index_fill(0, S, 1.0)
 rest = (h @ W.T).masked_fill(chosen > 0, -torch.inf).logsumexp(-1)  # what the cache holds, from this very h
 boost_ids = torch.full((length, 1), token)
-compact = token_nll(h, rest, SparseLogits(shift, W[S], S, True, boost_ids, boost[:, None]), W, targets)
+sparse = SparseLogits(shift, W[S], S, True, boost_ids, boost[:, None])
+compact = sparse.nll(h, rest, W, targets)
 joint_logits = shifted_logits(h, shift, W, S)
 log_z = log_z_after_boost(joint_logits.logsumexp(-1), joint_logits.softmax(-1)[:, token], boost)
 spelled_out = log_z - joint_logits.gather(1, targets[:, None])[:, 0] - boost * (targets == token)

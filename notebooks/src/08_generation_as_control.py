@@ -27,9 +27,10 @@ import torch
 from auxlib import plot
 from auxlib.data.assets import data_dir
 from auxlib.errors import ExpertMismatch
+from auxlib.generation import write_sentences
 from auxlib.keywords import contains_keyword
 from auxlib.modeling import AuxiliaryTunedLM
-from auxlib.recipes import load_pretrained, write_sentences
+from auxlib.recipes import load_pretrained
 from auxlib.worlds.storyland import Storyland
 from course.exercises import check, use
 from course.sliders import Sliders

@@ -28,6 +28,8 @@ import random
 from math import ceil
 
 os.environ["KINETO_LOG_LEVEL"] = "6"  # the profiler is to report errors only, and reads this when torch is loaded
+from statistics import median
+
 import torch
 from IPython.display import display
 from torch.nn import functional as F
@@ -35,12 +37,12 @@ from torch.profiler import ProfilerActivity, profile
 
 from auxlib import plot
 from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel
+from auxlib.benchmarking import median_ratio, paired_seconds
 from auxlib.collator import FeatureCollator, FeatureRows
 from auxlib.data.assets import data_dir
 from auxlib.features import normalisers, read_preamble, read_texts
 from auxlib.flops import ComputeLedger, counted_by_torch
 from auxlib.frozen import best_device, best_dtype
-from auxlib.metrics import median, median_ratio, paired_seconds
 from auxlib.recipes import Recipe, load_pretrained, prepare_data, scaled_down
 from auxlib.training import FeatureLoss
 from course.exercises import check, use
@@ -695,8 +697,9 @@ for forgotten in (None, "model", "optimiser", "schedule", "draw"):
 # All of them show, and only one run is the whole one. "About the same" is what a lost optimiser looks like, too; bit
 # for bit is the only test that finds it.
 #
-# In the library the trainer keeps the first three, and `auxlib.resume` the dice. That little file is written *last*, so
-# it is also the mark of a checkpoint that is whole: one that was being written when the power went is passed over.
+# In the library the trainer keeps the first three, and `auxlib.checkpoint` the dice. That little file is written
+# *last*, so it is also the mark of a checkpoint that is whole: one that was being written when the power went is
+# passed over.
 #
 # ## To the GPU
 #

@@ -460,8 +460,8 @@ check("10.4", training_ratio)
 training_ratio = use("10.4", training_ratio)
 
 # %% [markdown]
-# `Desk.cost` has torch count what is really multiplied, in the shapes of this task. As in the recorded run below, the
-# decoder learns for ten epochs, and full fine-tuning for three.
+# `TrainingSetup.cost` has torch count what is really multiplied, in the shapes of this task. As in the recorded run
+# below, the decoder learns for ten epochs, and full fine-tuning for three.
 #
 # **Before you run** (some seconds): your formula takes a backward pass for exactly two forward passes. By how many per
 # cent will the count differ?

@@ -33,7 +33,7 @@ from auxlib.frozen import fingerprint
 from auxlib.worlds.story_lm import lm_nll, load_story_lm
 from auxlib.worlds.storyland import Storyland
 from course.exercises import check, use
-from course.exercises.buggy_runs import RUNS, Parts, inside, parts_of
+from course.exercises.buggy_runs import RUNS, TrainingParts, broken_source, parts_of
 
 print(f"profile: {PROFILE}")
 
@@ -419,7 +419,7 @@ plot.heatmap(panel, RUNS, list(verdicts), title, "instrument", "run", unit="1 wh
 
 # %% tags=["nbval-check-output"]
 for name in RUNS[1:]:
-    print(f"--- box {name}\n{inside(name)}\n")
+    print(f"--- box {name}\n{broken_source(name)}\n")
 
 # %% [markdown] tags=["task:12.1"]
 # Five functions of a line or two, no error anywhere. Now the repairs, the most expensive bug first. In box C the author
@@ -563,7 +563,7 @@ trainable = use("12.5", trainable)
 # these nine things are true. What does it not prove?
 
 # %% tags=["nbval-check-output"]
-repaired = train(begin(Parts(frozen, shifted, joint, masked_nll, trainable)), *lessons, STEPS)
+repaired = train(begin(TrainingParts(frozen, shifted, joint, masked_nll, trainable)), *lessons, STEPS)
 for name, instrument in instruments.items():
     print(f"{name:8} {'TRIPS' if instrument(repaired)[1] else 'quiet'}")
 difference = abs(loss_at(repaired, 1.0) - loss_at(runs["healthy"], 1.0))

@@ -37,9 +37,10 @@ from auxlib.classification.encoders import as_batch, load_encoder, mean_state
 from auxlib.data.tasks import label_names, load_task
 from auxlib.features import read_preamble, read_texts
 from auxlib.frozen import fingerprint, load_expert
+from auxlib.generation import SAMPLING
 from auxlib.metrics import wilson
-from auxlib.recipes import SAMPLING, Recipe, prepare_data
-from auxlib.sparse_logits import SparseLogits, dense_logits, token_nll
+from auxlib.recipes import Recipe, prepare_data
+from auxlib.sparse_logits import SparseLogits
 from auxlib.tartan.meta_weights import fit_linear_head
 from course.exercises import check, use
 
@@ -198,9 +199,9 @@ def features(sentences, at_once=64):
 
 
 encoder = load_encoder(layers=4)
-elsewhere = concatenate_datasets([
-    texts[name]["train"].shuffle(seed=SEED).select(range(JUDGE_TEXTS)) for name in ("amazon", "nyt")
-])  # fmt: skip
+elsewhere = concatenate_datasets(
+    [texts[name]["train"].shuffle(seed=SEED).select(range(JUDGE_TEXTS)) for name in ("amazon", "nyt")]
+)
 states = features(elsewhere["text"])
 middle, spread = states.mean(0), states.std(0)
 head = fit_linear_head((states - middle) / spread, torch.tensor(elsewhere["label"][:]), count=2, decay=0.3)
@@ -303,19 +304,20 @@ PREAMBLE = (
 )
 expert, start = load_expert(), perf_counter()
 tested = corpus["test"].select(range(min(HELD_OUT, len(corpus["test"]))))
-parts = {"train": corpus["train"], "dev": tested}  # `material` wants to call it dev; nothing is chosen by it
+parts = {"train": corpus["train"], "dev": tested}  # `prepare_data` names it dev; nothing is chosen by it
 recipe = Recipe(corpus="vader-movie", preamble=PREAMBLE, support_at_least=3, seed=SEED)
 stuff = prepare_data(recipe, expert, progress=PROFILE != "quick", corpus=DatasetDict(parts))
 print(f"read in {perf_counter() - start:.0f} s")
 
 # %% tags=["nbval-check-output"]
+COLUMNS = ("hidden", "log_mass_outside_support", "token_ids")
 Tokens = namedtuple("Tokens", "hidden rest token_ids sentence")  # one row a token
 
 
 def flat(kept):
     """All tokens of all sentences below one another, and each sentence's feeling as +1 or −1."""
     rows = list(kept.with_format("torch"))
-    hidden, rest, token_ids = (torch.cat([row[name] for row in rows]) for name in Tokens._fields[:3])
+    hidden, rest, token_ids = (torch.cat([row[name] for row in rows]) for name in COLUMNS)
     sentence = torch.arange(len(rows)).repeat_interleave(torch.tensor([len(row["token_ids"]) for row in rows]))
     sign = torch.tensor([1.0 if row["keywords"] == ["positive"] else -1.0 for row in rows])
     return Tokens(hidden.view(len(rest), -1).float(), rest, token_ids.long(), sentence), sign
@@ -354,7 +356,7 @@ class Feeling(nn.Module):
 
 def nats(auxiliary, tokens, sign):
     """−log p of each token, ``[N]``, if each sentence is given the feeling ``sign``."""
-    return token_nll(tokens.hidden, tokens.rest, auxiliary(sign[tokens.sentence]), W, tokens.token_ids)
+    return auxiliary(sign[tokens.sentence]).nll(tokens.hidden, tokens.rest, W, tokens.token_ids)
 
 
 newborn = Feeling(W.shape[1])
@@ -490,7 +492,7 @@ plot.histogram([*by_chance, own], "told apart, nats per sentence", "Shuffled run
 def write(sign, seed):
     """One review for each entry of ``sign``: +λ, −λ, or 0 for the style alone."""
     torch.manual_seed(seed)
-    aux_logits = dense_logits(auxiliary(sign.unsqueeze(1)), len(W)).squeeze(1).to(expert.model.device)
+    aux_logits = auxiliary(sign.unsqueeze(1)).dense(len(W)).squeeze(1).to(expert.model.device)
     cache = deepcopy(opening)
     cache.crop(-1)  # the preamble's last token is read by `generate` itself
     cache.batch_repeat_interleave(len(sign))

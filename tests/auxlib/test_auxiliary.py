@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -84,7 +85,7 @@ def test_at_the_start_only_the_outputs_learn_and_one_step_later_the_trunk_does(
 def test_a_random_start_is_a_random_product_and_costs(
     make_tuned: MakeTuned, expert: Expert, inputs: dict[str, Tensor], config: AuxiliaryConfig
 ) -> None:
-    noisy = make_tuned(AuxiliaryConfig(**{**config.as_dict(), "zero_init": False}))
+    noisy = make_tuned(replace(config, zero_init=False))
     with torch.no_grad():
         base = lm_logits(expert, inputs).log_softmax(-1)[inputs["attention_mask"] == 1]
         joint = noisy(**inputs).logits.log_softmax(-1)[inputs["attention_mask"] == 1]
@@ -96,7 +97,7 @@ def test_a_random_start_is_a_random_product_and_costs(
 def test_the_expert_gets_no_gradient_and_does_not_change(
     make_tuned: MakeTuned, expert: Expert, inputs: dict[str, Tensor], config: AuxiliaryConfig
 ) -> None:
-    model = make_tuned(AuxiliaryConfig(**{**config.as_dict(), "zero_init": False}))
+    model = make_tuned(replace(config, zero_init=False))
     loss_of(model, inputs).backward()
     assert all(weight.grad is None and not weight.requires_grad for weight in model.expert.parameters())
     assert fingerprint(expert.model) == expert.fingerprint
@@ -108,7 +109,7 @@ def test_the_expert_gets_no_gradient_and_does_not_change(
 def test_no_keyword_and_a_dropped_keyword_are_the_same_to_it(
     make_tuned: MakeTuned, inputs: dict[str, Tensor], config: AuxiliaryConfig
 ) -> None:
-    model = make_tuned(AuxiliaryConfig(**{**config.as_dict(), "zero_init": False}))
+    model = make_tuned(replace(config, zero_init=False))
     ids = {name: inputs[name] for name in ("input_ids", "attention_mask")}
     dropped = pad_keywords([((), ())] * 3)
     wide = torch.nn.functional.pad(dropped, (0, 4), value=-1)
@@ -130,7 +131,7 @@ def test_a_keyword_moves_its_own_row_and_no_other(tuned: AuxiliaryTunedLM, input
 
 @every_config
 def test_the_future_is_not_read(make_tuned: MakeTuned, inputs: dict[str, Tensor], config: AuxiliaryConfig) -> None:
-    model = make_tuned(AuxiliaryConfig(**{**config.as_dict(), "zero_init": False}))
+    model = make_tuned(replace(config, zero_init=False))
     changed = {**inputs, "input_ids": inputs["input_ids"].clone()}
     changed["input_ids"][:, -2:] = 7
     with torch.no_grad():
@@ -143,9 +144,7 @@ def test_the_paper_form_takes_no_hints_and_options_override_it() -> None:
     plain = AuxiliaryConfig.paper()
     assert (plain.input_mode, plain.output_mode) == ("tokens", "logits")
     assert {plain.progress, plain.copy_head, plain.group_head} == {False}
-    assert AuxiliaryConfig.paper(copy_head=True, layers=7) == AuxiliaryConfig(
-        **{**plain.as_dict(), "copy_head": True, "layers": 7}
-    )
+    assert AuxiliaryConfig.paper(copy_head=True, layers=7) == replace(plain, copy_head=True, layers=7)
 
 
 def test_its_state_holds_nothing_of_the_expert(tuned: AuxiliaryTunedLM, expert: Expert) -> None:
@@ -178,3 +177,10 @@ def test_text_mask_lets_each_see_itself_and_the_text_before_it() -> None:
 def test_text_mask_of_the_latest_positions_is_the_end_of_the_whole(queries: int) -> None:
     position = rows_of((0, 4, 3), (2, 4, 1))
     assert torch.equal(text_mask(position, queries), text_mask(position, 7)[:, :, -queries:])
+
+
+def test_a_config_comes_back_from_json_under_the_names_that_checkpoints_have() -> None:
+    config = AuxiliaryConfig.paper(joint_keywords=True)
+    stored = config.as_dict()
+    assert {"reads", "writes", "together"} <= set(stored)
+    assert AuxiliaryConfig.from_dict(stored) == config

@@ -63,7 +63,7 @@ def conditions(batch: dict[str, Tensor]) -> list[tuple[int, ...]]:
 def test_only_keywords_that_are_spelled_in_the_text_are_asked_for(
     make_collator: Any, features: Dataset, expert: Expert
 ) -> None:
-    rows, collator = list(features.with_format("numpy")), make_collator(drop=0.0)
+    rows, collator = list(features.with_format("numpy")), make_collator(condition_dropout=0.0)
     allowed = [
         {encode_tuple(expert, word) for word in row["keywords"] if word.lower() in row["text"].lower()} for row in rows
     ]
@@ -83,21 +83,21 @@ def test_a_row_without_a_usable_keyword_is_trained_without_one(
     make_collator: Any, features: Dataset, words: list[str]
 ) -> None:
     row = {**features.with_format("numpy")[0], "keywords": words}
-    assert conditions(make_collator(drop=0.0)([row])) == [()]
+    assert conditions(make_collator(condition_dropout=0.0)([row])) == [()]
 
 
 def test_a_share_of_the_conditions_is_dropped(make_collator: Any, features: Dataset) -> None:
     rows = list(features.with_format("numpy")) * 50
-    assert not any(conditions(make_collator(drop=1.0)(rows)))
-    missing = sum(not condition for condition in conditions(make_collator(drop=0.3)(rows))) / len(rows)
+    assert not any(conditions(make_collator(condition_dropout=1.0)(rows)))
+    missing = sum(not condition for condition in conditions(make_collator(condition_dropout=0.3)(rows))) / len(rows)
     assert missing == pytest.approx(0.3, abs=0.08)
-    assert all(conditions(make_collator(drop=0.0)(rows)))
+    assert all(conditions(make_collator(condition_dropout=0.0)(rows)))
 
 
 def test_a_foreign_word_is_one_the_text_does_not_hold_and_its_row_is_marked(
     make_collator: Any, features: Dataset, expert: Expert
 ) -> None:
-    rows, collator = list(features.with_format("numpy")) * 20, make_collator(drop=0.0, foreign=0.5)
+    rows, collator = list(features.with_format("numpy")) * 20, make_collator(condition_dropout=0.0, negative_rate=0.5)
     batch = collator(rows)
     for row, condition, censored in zip(rows, conditions(batch), batch["censored"].tolist(), strict=True):
         own = {encode_tuple(expert, word) for word in row["keywords"]}
@@ -117,7 +117,7 @@ def several(batch: dict[str, Tensor]) -> list[list[tuple[int, ...]]]:
 def test_a_row_is_asked_for_up_to_so_many_of_its_words_each_once(
     make_collator: Any, features: Dataset, expert: Expert
 ) -> None:
-    rows, collator = list(features.with_format("numpy")) * 30, make_collator(drop=0.0, most=3)
+    rows, collator = list(features.with_format("numpy")) * 30, make_collator(condition_dropout=0.0, max_keywords=3)
     counts = Counter()
     for row, asked in zip(rows, several(collator(rows)), strict=True):
         own = {encode_tuple(expert, word) for word in row["keywords"]}
@@ -129,15 +129,17 @@ def test_a_row_is_asked_for_up_to_so_many_of_its_words_each_once(
 
 def test_a_label_is_asked_for_though_no_text_holds_it(make_collator: Any, features: Dataset, expert: Expert) -> None:
     rows = [{**row, "keywords": ["short"]} for row in features.with_format("numpy")]
-    assert set(conditions(make_collator(drop=0.0)(rows))) == {()}
-    assert set(conditions(make_collator(drop=0.0, spelled=False)(rows))) == {encode_tuple(expert, "short")}
+    assert set(conditions(make_collator(condition_dropout=0.0)(rows))) == {()}
+    assert set(conditions(make_collator(condition_dropout=0.0, must_appear=False)(rows))) == {
+        encode_tuple(expert, "short")
+    }
 
 
 def test_a_foreign_word_takes_the_place_of_one_of_several(
     make_collator: Any, features: Dataset, expert: Expert
 ) -> None:
     rows = list(features.with_format("numpy")) * 20
-    batch = make_collator(drop=0.0, foreign=0.5, most=3)(rows)
+    batch = make_collator(condition_dropout=0.0, negative_rate=0.5, max_keywords=3)(rows)
     for row, asked, censored in zip(rows, several(batch), batch["censored"].tolist(), strict=True):
         own = {encode_tuple(expert, word) for word in row["keywords"]}
         assert len(set(asked) - own) == censored
@@ -153,7 +155,7 @@ def test_the_same_seed_draws_the_same_conditions(make_collator: Any, features: D
 
 
 def seeded(make_collator: Any) -> Callable[[int], FeatureCollator]:
-    return lambda seed: make_collator(drop=0.2, seed=seed)
+    return lambda seed: make_collator(condition_dropout=0.2, seed=seed)
 
 
 def test_a_batch_reads_one_token_behind_its_targets_and_pads_on_the_right(

@@ -101,9 +101,14 @@ def test_the_batch_a_text_is_read_in_does_not_change_it(
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float16, 1e-3)])
 @pytest.mark.parametrize("form", ["default", "paper"])
 def test_the_loss_on_cached_features_is_the_live_loss(
-    make_tuned: Callable[..., AuxiliaryTunedLM], expert: Expert, frame: TextTemplate, corpus: Dataset,
-    dtype: torch.dtype, tolerance: float, form: str,
-) -> None:  # fmt: skip
+    make_tuned: Callable[..., AuxiliaryTunedLM],
+    expert: Expert,
+    frame: TextTemplate,
+    corpus: Dataset,
+    dtype: torch.dtype,
+    tolerance: float,
+    form: str,
+) -> None:
     from auxlib.auxiliary import AuxiliaryConfig
 
     config = AuxiliaryConfig.paper(width=16, heads=2, zero_init=False) if form == "paper" else None

@@ -212,7 +212,7 @@ def test_of_several_processes_one_saves(
     run = SimpleNamespace(steps=[1], losses=[2.0], dev_loss=3.0, minutes=4.0)
     monkeypatch.setattr("auxlib.commands.data_dir", lambda: tmp_path / "data")
     monkeypatch.setattr("auxlib.recipes.prepare_data", lambda recipe: stuff)
-    monkeypatch.setattr("auxlib.recipes.train", lambda stuff, output_dir: (model, run))
+    monkeypatch.setattr("auxlib.recipes.train", lambda data, output_dir: (model, run))
     monkeypatch.setenv("RANK", str(rank))
     assert main(["train"]) == 0
     written = [path.name for path in tmp_path.rglob("*.json")]

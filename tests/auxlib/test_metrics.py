@@ -5,25 +5,14 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 
+from auxlib.benchmarking import hardware_info, paired_seconds, peak_memory_mb
 from auxlib.frozen import Expert
 from auxlib.keywords import contains_keyword
-from auxlib.metrics import (
-    Slor,
-    distinct,
-    hardware_info,
-    keyword_control,
-    median,
-    nanmean,
-    paired_seconds,
-    peak_memory_mb,
-    repeats_keyword,
-    wilson,
-)
+from auxlib.metrics import Slor, distinct, keyword_control, nanmean, repeats_keyword, wilson
 from tests.conftest import SENTENCES
 
 TEXTS = [*SENTENCES, "A", "Dogs", "the the the the", "naïve 🎈"]
@@ -32,7 +21,7 @@ TEXTS = [*SENTENCES, "A", "Dogs", "the the the the", "naïve 🎈"]
 @pytest.mark.parametrize(
     ("hits", "n", "low", "high"),
     [(0, 10, 0.0, 0.2775), (1, 10, 0.0179, 0.4042), (5, 10, 0.2366, 0.7634), (81, 263, 0.2553, 0.3662)],
-)  # fmt: skip
+)
 def test_wilsons_interval_has_the_textbook_values(hits: int, n: int, low: float, high: float) -> None:
     assert wilson(hits, n) == pytest.approx((low, high), abs=2e-4)
 
@@ -172,11 +161,6 @@ def test_two_things_are_timed_in_turn_after_a_warm_up() -> None:
     assert calls == ["a", "b"] * 4
     assert len(first) == len(second) == 3
     assert min(first + second) >= 0
-
-
-@pytest.mark.parametrize(("values", "middle"), [([3, 1, 2], 2.0), ([4, 1, 3, 2], 2.5), ([7], 7.0)])
-def test_median(values: list[Any], middle: float) -> None:
-    assert median(values) == median(torch.tensor(values)) == middle
 
 
 def test_the_receipt_says_where_it_was_measured() -> None:

@@ -503,7 +503,7 @@ def shipped(real_expert: Expert) -> AuxiliaryTunedLM:
 
 
 def test_the_shipped_pair_writes_the_keyword_it_is_asked_for(shipped: AuxiliaryTunedLM) -> None:
-    from auxlib.recipes import write_sentences
+    from auxlib.generation import write_sentences
 
     words = ["lantern", "harbour", "violin", "umbrella"]
     texts = write_sentences(shipped, words, weight=1.0, seed=0)

@@ -123,7 +123,7 @@ def test_a_weight_that_is_not_finite_is_refused(weight: float | torch.Tensor) ->
 def test_wrong_number_of_weights_wrong_vocabulary_and_a_negative_weight_on_a_veto_are_refused() -> None:
     with pytest.raises(WeightError, match="3 weights for a batch of 2 rows"):
         combine(rows(2, 3), [(torch.ones(3), rows(2, 3))])
-    with pytest.raises(VocabularyMismatch, match="speaks of 3 tokens, an auxiliary of 4"):
+    with pytest.raises(VocabularyMismatch, match="has 3 tokens and an auxiliary 4"):
         combine(rows(2, 3), [(1.0, rows(2, 4))])
     with pytest.raises(WeightError, match="negative weight"):
         combine(rows(1, 2), [(-1.0, torch.tensor([[0.0, -math.inf]]))])

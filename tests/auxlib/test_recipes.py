@@ -14,6 +14,7 @@ import torch
 from auxlib.auxiliary import AuxiliaryConfig
 from auxlib.errors import CheckpointError, KeywordError, WeightError
 from auxlib.frozen import Expert, fingerprint
+from auxlib.generation import write_sentences
 from auxlib.keywords import contains_keyword
 from auxlib.modeling import AuxiliaryTunedLM
 from auxlib.recipes import (
@@ -24,7 +25,6 @@ from auxlib.recipes import (
     prepare_data,
     scaled_down,
     train,
-    write_sentences,
 )
 from tests.auxlib.data.test_corpora import sentences
 from tests.conftest import PREAMBLE

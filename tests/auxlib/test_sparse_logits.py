@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from auxlib.keywords import NO_PIECE
-from auxlib.sparse_logits import SparseLogits, dense_logits, exclusion_nll, token_nll
+from auxlib.product import combine
+from auxlib.sparse_logits import SparseLogits
 
 N, V, D, G, BOOSTS = 12, 23, 6, 2, 3
 SUPPORT = torch.tensor([0, 1, 4, 5, 9, 13, 17, 22])
@@ -61,8 +62,14 @@ def make(shift: str, subset: bool, boosts: bool, dtype: torch.dtype, seed: int =
     }
 
 
-def slow_nll(hidden: Tensor, rest: Tensor, parts: SparseLogits, unembedding: Tensor, targets: Tensor) -> Tensor:
-    """Term by term over the whole vocabulary; ``rest`` is not looked at."""
+def token_nll(parts: SparseLogits, **inputs: Tensor) -> Tensor:
+    return parts.nll(**inputs)
+
+
+def slow_nll(
+    hidden: Tensor, log_mass_outside_support: Tensor, parts: SparseLogits, unembedding: Tensor, targets: Tensor
+) -> Tensor:
+    """Term by term over the whole vocabulary; ``log_mass_outside_support`` is ignored."""
     logits = hidden @ unembedding.T
     if parts.shift is not None:
         support = torch.arange(V) if parts.support is None else parts.support
@@ -99,10 +106,15 @@ def test_dense_logits_say_the_same_as_the_loss(shift: str, subset: bool, boosts:
     parts = inputs["parts"]
     one_row = {name: getattr(parts, name) for name in ("shift", "boost_ids", "boosts")}
     batched = replace(parts, **{name: None if x is None else x.unsqueeze(0) for name, x in one_row.items()})
-    aux_logits = dense_logits(batched, V)
+    aux_logits = batched.dense(V)
     assert aux_logits.shape == (1, N, V)
     assert aux_logits.dtype == torch.float32
-    joint = (inputs["hidden"] @ inputs["unembedding"].T + aux_logits[0]).log_softmax(-1)
+    lm_logits = inputs["hidden"] @ inputs["unembedding"].T
+    joint = combine(lm_logits, [(1.0, aux_logits[0])]).log_softmax(-1)
+    in_place = lm_logits.detach().clone().unsqueeze(0)
+    with torch.no_grad():
+        batched.add_to(in_place)
+    torch.testing.assert_close(in_place[0].log_softmax(-1), joint.detach(), atol=1e-5, rtol=1e-5)
     expected = -joint.gather(-1, inputs["targets"].unsqueeze(-1)).squeeze(-1)
     torch.testing.assert_close(token_nll(**inputs), expected, atol=1e-5, rtol=1e-5)
 
@@ -147,8 +159,10 @@ def test_none_of_some_tokens_has_the_probability_that_they_leave(shift: str, sub
     excluded = torch.tensor([0, 2, 9, 20])
     each = [slow_nll(**{**inputs, "targets": torch.full((N,), int(v))}) for v in excluded]
     expected = -torch.log1p(-torch.stack(each, -1).neg().exp().sum(-1))
-    given = {name: value for name, value in inputs.items() if name != "targets"}
-    torch.testing.assert_close(exclusion_nll(**given, excluded=excluded), expected, atol=1e-9, rtol=1e-9)
+    given = {name: value for name, value in inputs.items() if name not in ("targets", "parts")}
+    torch.testing.assert_close(
+        inputs["parts"].exclusion_nll(**given, excluded=excluded), expected, atol=1e-9, rtol=1e-9
+    )
 
 
 def test_a_boost_that_is_not_given_is_as_if_it_were_zero_and_gets_no_gradient() -> None:

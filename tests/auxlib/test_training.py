@@ -40,7 +40,7 @@ def test_the_loss_falls_and_its_log_is_kept(
     make_loss: Callable[..., FeatureLoss], make_collator: Any, features: Dataset, tmp_path: Path
 ) -> None:
     loss = make_loss()
-    before = mean_nll(loss, features, make_collator(drop=0.0))
+    before = mean_nll(loss, features, make_collator(condition_dropout=0.0))
     run = train(loss, features, make_collator(), tmp_path, epochs=15, dev_features=features)
     assert run.dev_loss < before - 0.5
     assert run.losses[-1] < run.losses[0]
@@ -53,8 +53,8 @@ def test_a_keyword_helps_on_the_texts_it_was_learned_from(
     make_loss: Callable[..., FeatureLoss], make_collator: Any, features: Dataset, tmp_path: Path
 ) -> None:
     loss = make_loss()
-    train(loss, features, make_collator(drop=0.3), tmp_path, epochs=25)
-    asked, unasked = (mean_nll(loss, features, make_collator(drop=share)) for share in (0.0, 1.0))
+    train(loss, features, make_collator(condition_dropout=0.3), tmp_path, epochs=25)
+    asked, unasked = (mean_nll(loss, features, make_collator(condition_dropout=share)) for share in (0.0, 1.0))
     assert asked < unasked - 0.02
 
 
@@ -99,11 +99,11 @@ def test_a_broken_run_goes_on_where_it_stopped_and_ends_where_it_would_have(
             return super().__call__(rows)
 
     whole, broken = make_loss(), make_loss()
-    train(whole, features, make_collator(drop=1.0), tmp_path / "whole", epochs=4)
+    train(whole, features, make_collator(condition_dropout=1.0), tmp_path / "whole", epochs=4)
     with pytest.raises(KeyboardInterrupt):
-        train(broken, features, make_collator(Power, drop=1.0), tmp_path / "broken", epochs=4)
+        train(broken, features, make_collator(Power, condition_dropout=1.0), tmp_path / "broken", epochs=4)
     fresh = make_loss(seed=5)
-    run = train(fresh, features, make_collator(drop=1.0), tmp_path / "broken", epochs=4, resume=True)
+    run = train(fresh, features, make_collator(condition_dropout=1.0), tmp_path / "broken", epochs=4, resume=True)
     assert run.steps[-1] == 8
     for name, value in weights(whole).items():
         torch.testing.assert_close(weights(fresh)[name], value, atol=1e-6, rtol=1e-5)
@@ -118,7 +118,7 @@ def test_to_resume_without_a_checkpoint_is_to_begin(
 def test_every_token_counts_once_in_the_mean(
     make_loss: Callable[..., FeatureLoss], make_collator: Any, features: Dataset
 ) -> None:
-    loss, collator = make_loss(), make_collator(drop=1.0)
+    loss, collator = make_loss(), make_collator(condition_dropout=1.0)
     rows = list(features.with_format("numpy"))
     with torch.no_grad():
         alone = [loss(**collator([row]))["nll"][0] for row in rows]
@@ -134,9 +134,9 @@ def test_padding_and_neighbours_do_not_change_a_rows_loss(
     loss.auxiliary.requires_grad_(False)
     for weight in loss.parameters():
         weight += 0.05
-    together = loss(**make_collator(drop=1.0)(rows))["nll"]
+    together = loss(**make_collator(condition_dropout=1.0)(rows))["nll"]
     for row, nll in zip(rows, together, strict=True):
-        alone = loss(**make_collator(drop=1.0)([row]))["nll"][0]
+        alone = loss(**make_collator(condition_dropout=1.0)([row]))["nll"][0]
         torch.testing.assert_close(nll[: len(alone)], alone, atol=1e-4, rtol=1e-4)
         assert not nll[len(alone) :].any()
 
@@ -155,7 +155,7 @@ def test_an_expert_in_half_precision_gives_the_loss_of_its_exact_copy(
     losses, gradients = [], []
     for auxiliary in (full, half):
         loss = FeatureLoss(auxiliary, continues)
-        value = loss(**make_collator(drop=0.0, foreign=0.3)(list(FeatureRows(features))))["loss"]
+        value = loss(**make_collator(condition_dropout=0.0, negative_rate=0.3)(list(FeatureRows(features))))["loss"]
         value.backward()
         losses.append(value.item())
         gradients.append(torch.cat([weight.grad.flatten() for weight in loss.parameters() if weight.grad is not None]))

@@ -12,10 +12,11 @@ import pytest
 
 from auxlib.errors import CourseError
 from course.config import Course, load_course, load_profile
-from course.execute import Outcome, check_parameters, run
+from course.execute import check_parameters, run
 from course.headline import headline
 from course.outputs import check_executed
-from course.page import as_text, write_page
+from course.tables import as_text
+from course.timings import Outcome
 from tests.course.conftest import ECHO, HEAD, PROFILE, ROOT, MakeCourse
 
 SENT = PROFILE + "notebooks: {00_good: {STEPS: 7}}\n"
@@ -24,7 +25,7 @@ SOURCES = {
     "01_other_profile": HEAD + '# %%\nPROFILE = "full"\n\n' + ECHO,
     "02_fails": HEAD + ECHO + "# %%\n# the failing one\nraise ValueError('no luck')\n\n# %%\nprint('never')",
     "03_dies": HEAD + ECHO + "# %%\nos = __import__('os')\nos._exit(1)",
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -64,51 +65,43 @@ def test_the_receipt_names_profile_versions_seconds_and_memory(ran) -> None:
     assert all(done["seconds"] > 0 and done["memory_mb"] > 20 for done in receipt["notebooks"])
 
 
-def test_the_page_links_what_ran_and_says_what_failed(ran) -> None:
-    index = write_page(ran[0], "quick").read_text()
-    assert '<a href="00_good.html">The title of 00_good</a>' in index
-    assert index.count("<td>failed</td>") == 3
-    assert "Results of" not in index
-    assert "profile: quick" in (ran[0].build_dir("quick") / "00_good.html").read_text()
-    assert "http" not in index, "the index must be whole without a network"
-
-
-def test_the_page_shows_the_picture_behind_a_widget_and_its_description(ran) -> None:
-    executed = ran[0].build_dir("quick") / "00_good.ipynb"
-    notebook = nbformat.read(executed, 4)
-    live = {"application/vnd.jupyter.widget-view+json": {"model_id": "live1"}, "text/plain": "A dial at 1."}
-    image = {"image/png": "UE5H"}
-    alt = {"image/png": {"alt": 'A dial at "1".'}}
-    notebook.cells[-1].outputs.append(nbformat.v4.new_output("display_data", data=live | image, metadata=alt))
-    notebook.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
-    nbformat.write(notebook, executed)
-    write_page(ran[0], "quick")
-    body = executed.with_suffix(".html").read_text()
-    assert "data:image/png;base64,UE5H" in body
-    assert "alt='A dial at \"1\".'" in body, "what the picture shows reaches the page"
-    assert "live1" not in body
-    assert "widget-view" not in body
-
-
 FIGURES = {
-    "accuracy": 0.912, "accuracy_ci": [0.9, 0.93], "stem_accuracy": 0.92, "base_rate": 0.004, "n_samples": 1000,
-    "slor": 3.2, "slor_human": 3.1, "slor_frozen": 3.4, "train_minutes": 14.0, "decode_ratio": 1.1,
-    "ms_per_token_pair": 44.0, "ms_per_token_frozen": 40.0, "frozen_unchanged": True, "machine": {"cores": 2},
-}  # fmt: skip
+    "accuracy": 0.912,
+    "accuracy_ci": [0.9, 0.93],
+    "stem_accuracy": 0.92,
+    "base_rate": 0.004,
+    "n_samples": 1000,
+    "slor": 3.2,
+    "slor_human": 3.1,
+    "slor_frozen": 3.4,
+    "train_minutes": 14.0,
+    "decode_ratio": 1.1,
+    "ms_per_token_pair": 44.0,
+    "ms_per_token_frozen": 40.0,
+    "frozen_unchanged": True,
+    "machine": {"cores": 2},
+}
 
 
-def test_the_page_shows_the_headline_of_a_recorded_run(ran) -> None:
-    course = ran[0]
-    path = course.root / "data" / "results" / "full" / "real.json"
+def test_the_headline_of_a_recorded_run_is_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "results" / "full" / "real.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(FIGURES))
-    page = write_page(course, "quick").read_text()
-    assert "<td>0.912 [0.900, 0.930]</td>" in page
-    assert "by chance 0.004; n = 1000" in as_text(headline(course.root))
+    shown = as_text(headline(tmp_path))
+    assert "0.912 [0.900, 0.930]" in shown
+    assert "by chance 0.004; n = 1000" in shown
     path.write_text("{}")
     with pytest.raises(CourseError, match=r"real\.json lacks accuracy"):
-        headline(course.root)
-    path.unlink()
+        headline(tmp_path)
+
+
+def test_a_table_for_the_terminal_shows_cells_as_they_are_written() -> None:
+    assert as_text([{"no": "02", "share": "40%"}, {"no": "10", "share": "-"}]).splitlines() == [
+        "no    share",
+        "02    40%",
+        "10    -",
+    ]
+    assert as_text([]) == ""
 
 
 def _notebook(path: Path, parameters: str, tag: str = "parameters") -> Path:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from auxlib.keywords import KeywordState, keyword_progress, pad_keywords
-from auxlib.sparse_logits import NO_PIECE, SparseLogits, dense_logits
+from auxlib.sparse_logits import NO_PIECE, SparseLogits
 from auxlib.worlds.story_lm import lm_inputs, lm_nll, load_story_lm
 from auxlib.worlds.storyland import Storyland
 from course.exercises.exercise import load_exercise
@@ -55,7 +55,7 @@ def test_the_boost_is_a_part(sentences: tuple[Tensor, Tensor]) -> None:
     boost_ids = torch.where(seen, NO_PIECE, keyword_ids[:, None])[..., None]
     parts = SparseLogits(shift=step, matrix=matrix, boost_ids=boost_ids, boosts=boost[..., None])
     mine = boost_keyword(step @ matrix.T, boost, keyword_ids, seen)
-    assert torch.allclose(mine, dense_logits(parts, 364), atol=1e-5)
+    assert torch.allclose(mine, parts.dense(364), atol=1e-5)
 
 
 def test_the_loss_is_that_of_a_language_model(sentences: tuple[Tensor, Tensor]) -> None:

@@ -19,11 +19,12 @@ from nbformat import NotebookNode
 
 from auxlib.data.assets import asset_path
 from course.build import generate, student
+from course.classroom.grade import Score
 from course.config import Notebook, load_course, load_profile
 from course.execute import check_parameters, execute, in_own_process
 from course.outputs import check_executed, tags
-from course.score import Score, score
 from tests.course.exercises.bank import planted
+from tests.course.printed_marks import score
 
 COURSE = load_course()
 BRIEF = load_profile(COURSE, "brief")
@@ -56,8 +57,11 @@ def classic(row: Notebook) -> dict[str, str]:
 
 
 STUDENTS: dict[str, Callable[[Notebook], dict[str, str]]] = {
-    "blank": lambda row: {}, "half": half, "classic": classic, "complete": worked,
-}  # fmt: skip
+    "blank": lambda row: {},
+    "half": half,
+    "classic": classic,
+    "complete": worked,
+}
 
 
 @pytest.fixture(scope="module")

@@ -73,10 +73,19 @@ def test_what_did_not_run_is_not_mentioned(course: Course) -> None:
 def test_the_file_holds_the_counts_and_their_receipt(course: Course, bank: None) -> None:
     _finish(_whole(course))
     assert json.loads((course.root / RESULT).read_text()) == {
-        "notebooks": 2, "exercises": 0, "killed": 11, "planted": 12, "compared_cells": 8, "images": 6,
-        "prose_numbers": 10, "images_with_alt": 6, "quick_seconds": 40, "command": "make test", "machine": "one",
+        "notebooks": 2,
+        "exercises": 0,
+        "killed": 11,
+        "planted": 12,
+        "compared_cells": 8,
+        "images": 6,
+        "prose_numbers": 10,
+        "images_with_alt": 6,
+        "quick_seconds": 40,
+        "command": "make test",
+        "machine": "one",
         "versions": {"torch": "2"},
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(("replay", "status"), [(None, 0), ("build/quick", 1)])

@@ -9,7 +9,7 @@ import pytest
 
 from auxlib.errors import CourseError
 from course.build import check, generate, student
-from course.config import Course, Exercise
+from course.config import Course, ExerciseEntry
 from course.exercises import exercise as rooms
 from course.task_cells import facts
 from tests.course.conftest import ECHO, HEAD, MakeCourse
@@ -56,8 +56,8 @@ def test_the_title_and_the_hints_are_filled_in_for_reader_and_student(build) -> 
 
 
 def test_one_is_singular() -> None:
-    assert facts(Exercise("1.1", 6, 1, 4, 1)) == "6 minutes · difficulty 1/5 · importance 4/5 · 1 point"
-    assert facts(Exercise("1.1", 1, 1, 4, 2)) == "1 minute · difficulty 1/5 · importance 4/5 · 2 points"
+    assert facts(ExerciseEntry("1.1", 6, 1, 4, 1)) == "6 minutes · difficulty 1/5 · importance 4/5 · 1 point"
+    assert facts(ExerciseEntry("1.1", 1, 1, 4, 2)) == "1 minute · difficulty 1/5 · importance 4/5 · 2 points"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,10 +11,11 @@ import pytest
 from auxlib.__main__ import main
 from auxlib.errors import CourseError
 from course import config as table
+from course import readme
 from course.build import build, header
 from course.config import Course, load_course
-from course.execute import Outcome
 from course.timings import (
+    Outcome,
     Timing,
     disagreements,
     load_timings,
@@ -86,8 +86,9 @@ def test_a_fabricated_run_is_found_out(tmp_path: Path) -> None:
     done["01_b"] |= {"seconds": 600.0, "memory_mb": 3000}
     (tmp_path / "run.json").write_text(json.dumps(run))
     assert [line.split(",")[0] for line in disagreements(KEPT, measured(tmp_path))] == [
-        "01_b: took 600 s", "01_b: used 3000 MB"
-    ]  # fmt: skip
+        "01_b: took 600 s",
+        "01_b: used 3000 MB",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -113,13 +114,14 @@ def test_a_run_that_contradicts_a_receipt_is_a_finding(run: dict[str, Timing], s
 
 def test_the_command_measures_what_it_executes_and_nothing_else(course: Course, monkeypatch, capsys) -> None:
     monkeypatch.setattr(table, "load_course", lambda: course)
-    names = re.findall(r"<!-- begin (.+?) -->", (ROOT / "README.md").read_text())
-    (course.root / "README.md").write_text("".join(f"<!-- begin {name} -->\n<!-- end {name} -->\n" for name in names))
+    monkeypatch.setattr(readme, "PAGES", {"docs/index.md": readme.PAGES["docs/index.md"]})
+    (course.root / "docs").mkdir()
+    (course.root / "docs" / "index.md").write_text("<!-- begin map -->\n<!-- end map -->\n")
     build(course, course.notebooks)
     assert main(["notebooks", "00", "--execute"]) == 0
     assert set(load_timings(course)) == {"00_a"}
     assert "**Runs in** about 5 s with" in course.built("00_a").read_text()
-    assert "| 5 | 0 | 5 s | do one thing |" in (course.root / "README.md").read_text()
+    assert "| 5 | 0 | 5 s | do one thing |" in (course.root / "docs" / "index.md").read_text()
     assert main(["notebooks", "--check"]) == 0, "a receipt leaves nothing stale behind"
 
 

@@ -78,8 +78,11 @@ def test_results_come_in_the_order_of_the_trials_and_lie_on_disk(first: tuple[Pa
     folder, records = first
     assert list(records) == list(DEEDS)
     assert {name: record.get("answer") for name, record in records.items()} == {
-        "late": 4, "quick": 5, "broken": None, "last": 4
-    }  # fmt: skip
+        "late": 4,
+        "quick": 5,
+        "broken": None,
+        "last": 4,
+    }
     assert records == {name: json.loads((folder / "trials" / f"{name}.json").read_text("utf-8")) for name in DEEDS}
     assert all(record["made_by"] == "us" for record in records.values())
     assert 0.2 <= records["late"]["seconds"] < 0.5, "computing counts, waiting does not"
@@ -122,8 +125,10 @@ def test_a_process_that_dies_is_a_failure_and_the_next_run_completes(tmp_path: P
     assert len(stamps(tmp_path)) == 3, "every trial has a record, and no half-written file is left"
     (tmp_path / "mended").touch()
     assert {name: record["answer"] for name, record in run(tmp_path, deeds, jobs=1).items()} == {
-        "first": 5, "killer": 6, "last": 4
-    }  # fmt: skip
+        "first": 5,
+        "killer": 6,
+        "last": 4,
+    }
     assert written(tmp_path)["first"] == 1
 
 

@@ -13,8 +13,11 @@ from datasets import DatasetDict
 from auxlib.data.corpora import FUNCTION_WORDS, clean_sentence, content_words, load_corpus
 from auxlib.errors import CorpusError
 
-NOUNS = [a + b for a in ("lan", "har", "vio", "mar", "cas", "ped", "sil", "tor") for b in
-         ("tern", "bour", "lin", "ket", "tle", "al", "ver", "rent", "mon", "dow")]  # fmt: skip
+NOUNS = [
+    a + b
+    for a in ("lan", "har", "vio", "mar", "cas", "ped", "sil", "tor")
+    for b in ("tern", "bour", "lin", "ket", "tle", "al", "ver", "rent", "mon", "dow")
+]
 LICENCE = "  1 This software and database is being provided to you, the LICENSEE\n"
 
 

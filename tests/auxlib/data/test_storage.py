@@ -19,9 +19,9 @@ import pytest
 import torch
 from datasets import load_from_disk
 
+from auxlib.checkpoint import newest_checkpoint
 from auxlib.errors import TrainingError
 from auxlib.frozen import Expert
-from auxlib.resume import newest_checkpoint
 from auxlib.training import train_auxiliary
 from tests.auxlib.data import launched
 from tests.conftest import KEYWORDS, PREAMBLE, SENTENCES
@@ -52,9 +52,11 @@ def launch(job: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Lau
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
         done = subprocess.run(
             [sys.executable, *launcher, "-m", "tests.auxlib.data.launched", str(settings)],
-            cwd=ROOT, capture_output=True, text=True,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
             env=os.environ | {"AUXLIB_CACHE": str(cache or out / "cache"), "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+        )
         found = settings.with_suffix(".found")
         assert found.exists() or changes.get("dies_at"), done.stderr[-3000:]
         return json.loads(found.read_text()) if found.exists() else None

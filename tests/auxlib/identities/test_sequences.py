@@ -80,9 +80,17 @@ def test_i16_i20_what_is_written_step_by_step_has_the_score_of_the_whole_text_re
     weights = torch.tensor([1.0, 2.0])
     ids, steps = inputs["input_ids"], 6
     out = tuned.generate(
-        **inputs, weight=weights, do_sample=False, num_beams=beams, min_new_tokens=steps, max_new_tokens=steps,
-        length_penalty=0.0, return_dict_in_generate=True, output_scores=True, eos_token_id=-1,
-    )  # fmt: skip
+        **inputs,
+        weight=weights,
+        do_sample=False,
+        num_beams=beams,
+        min_new_tokens=steps,
+        max_new_tokens=steps,
+        length_penalty=0.0,
+        return_dict_in_generate=True,
+        output_scores=True,
+        eos_token_id=-1,
+    )
     mask = torch.nn.functional.pad(inputs["attention_mask"], (0, steps), value=1)
     with torch.no_grad():
         whole = tuned(

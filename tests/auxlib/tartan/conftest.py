@@ -19,9 +19,14 @@ def make_body(seed: int = 0) -> nn.Module:
 
     torch.manual_seed(seed)
     config = BertConfig(
-        vocab_size=WORDS + 1, hidden_size=WIDTH, intermediate_size=WIDTH, num_hidden_layers=1, num_attention_heads=2,
-        max_position_embeddings=16, initializer_range=0.2,
-    )  # fmt: skip
+        vocab_size=WORDS + 1,
+        hidden_size=WIDTH,
+        intermediate_size=WIDTH,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=16,
+        initializer_range=0.2,
+    )
     return BertModel(config, add_pooling_layer=False)
 
 

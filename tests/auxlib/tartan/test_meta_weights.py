@@ -134,10 +134,12 @@ def test_the_exact_rule_is_the_slope_of_the_development_loss(
     v = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
     (unrolled,) = torch.autograd.grad(_after_a_step(v, net, losses, dev), v)
     width = 1e-4 * torch.eye(3, dtype=torch.float64)
-    differences = torch.stack([
-        (_after_a_step(v.detach() + d, net, losses, dev) - _after_a_step(v.detach() - d, net, losses, dev)) / 2e-4
-        for d in width
-    ])  # fmt: skip
+    differences = torch.stack(
+        [
+            (_after_a_step(v.detach() + d, net, losses, dev) - _after_a_step(v.detach() - d, net, losses, dev)) / 2e-4
+            for d in width
+        ]
+    )
     assert torch.allclose(differences, unrolled, rtol=1e-5, atol=1e-9)
 
     meta = MetaWeights(3, rule="exact", step_size=STEP)

@@ -147,13 +147,19 @@ FAULTS = [
     ("empty bracket", PLAIN.replace("very", "<>"), "[states] more: expected `PROBABILITY"),
     ("unknown class", PLAIN.replace("very <trait>", "very <tint>"), "there is no class <tint>"),
     ("unknown variable", AMBIGUOUS.replace("<does {mood}> likes", "<does {mod}> likes"), "mentions {mod}, which [rem"),
-    ("unknown variable in a state", PLAIN.replace("-> more", "-> more {mod}").replace("more =", '"more {mod}" ='),
-     "'more {mod}' mentions {mod}, which [remember] does not list"),
+    (
+        "unknown variable in a state",
+        PLAIN.replace("-> more", "-> more {mod}").replace("more =", '"more {mod}" ='),
+        "'more {mod}' mentions {mod}, which [remember] does not list",
+    ),
     ("unknown state", PLAIN.replace("-> more", "-> less"), "a rule leads to 'less', and there is no such state"),
     ("unknown value", AMBIGUOUS.replace("-> rest {place}", "-> rest moon"), "leads to 'rest moon glad', and there"),
     ("unreachable", PLAIN.replace("-> more", "-> end"), "[states] more: no rule leads there from 'start'"),
-    ("endless", PLAIN.replace("<trait> -> end", "<trait> -> more").replace("indeed -> end", "indeed -> more"),
-     "[states] more: a sentence that comes here never ends"),
+    (
+        "endless",
+        PLAIN.replace("<trait> -> end", "<trait> -> more").replace("indeed -> end", "indeed -> more"),
+        "[states] more: a sentence that comes here never ends",
+    ),
     ("all endless", PLAIN.replace("-> end", "-> start"), "never ends"),
     ("both", PLAIN.replace("sings*2", "sings*2, owl"), "'owl' is a function word and stands under [content]"),
     ("both, in a rule", PLAIN.replace("very", "old"), "'old' is a function word and stands under [content]"),
@@ -165,8 +171,11 @@ FAULTS = [
     ("half a weight", PLAIN.replace("cat*2", "cat*2.5"), "class 'pet': expected"),
     ("twice", PLAIN + '"pet|bird" = "hen"\n', "class <pet> is listed twice"),
     ("twice, in two tables", PLAIN + 'does = "swims"\n', "class <does> is listed twice"),
-    ("capital", PLAIN.replace("cat*2", "Cat*2"),
-     "class 'pet' contains 'Cat'; words consist of lower-case letters only"),
+    (
+        "capital",
+        PLAIN.replace("cat*2", "Cat*2"),
+        "class 'pet' contains 'Cat'; words consist of lower-case letters only",
+    ),
     ("full stop in a rule", PLAIN.replace("very", "very ."), "[states] more contains '.'; words consist of lower"),
     ("digit", PLAIN.replace("very", "a1"), "[states] more contains 'a1'; words"),
     ("unused content", PLAIN.replace("[content]", "") + '[content]\ntrain = "late"\n', "no sentence contains"),
@@ -178,7 +187,7 @@ FAULTS = [
     ("a number for a rule", PLAIN.replace(MORE, "more = [1]"), "[states] more: expected rules"),
     ("a number for a variable", AMBIGUOUS.replace("{ glad = 0.7, sad = 0.3 }", "1"), "[remember] mood: expected"),
     ("a text for a probability", AMBIGUOUS.replace("0.7", '"0.7"'), "[remember] mood: expected values with prob"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "words"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS])

@@ -483,8 +483,10 @@ def test_a_wrong_question_gets_a_sentence(world: Storyland) -> None:
         (lambda: world.keyword_ids("hens"), "expected a list of texts, found the text 'hens'"),
         (lambda: world.encode("The farmer"), "expected a list of texts"),
         (lambda: world.encode(["The farmer, who"]), "'farmer,' is not one of"),
-        (lambda: world.states(world.encode(["The", "The farmer is"])),
-         "row 1 has probability zero: 'is' cannot follow 'The farmer'"),
+        (
+            lambda: world.states(world.encode(["The", "The farmer is"])),
+            "row 1 has probability zero: 'is' cannot follow 'The farmer'",
+        ),
         (lambda: world.next_log_probs(world.encode(["Hens"])), "'hens' cannot follow ''"),
         (lambda: world.posterior(world.encode(["The is"]), word), "probability zero"),
         (lambda: world.exact_aux_logits(world.encode(["The is"]), word), "probability zero"),
@@ -503,7 +505,7 @@ def test_a_wrong_question_gets_a_sentence(world: Storyland) -> None:
         (lambda: world.decode(row[0]), "expected token_ids [B, T]"),
         (lambda: world.decode(-row), "must lie in 0 …"),
         (lambda: world.draw_keywords(world.encode(["The farmer", "It is the"])), "row 1 holds no content word"),
-    ]:  # fmt: skip
+    ]:
         with pytest.raises(WorldError, match=re.escape(words)):
             ask()
 

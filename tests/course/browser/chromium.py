@@ -23,9 +23,17 @@ from selenium.webdriver.chrome.service import Service
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 NEEDED = "needs Chromium and its driver: apt-get install chromium chromium-driver, or put both on the PATH"
 QUIET = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--force-prefers-reduced-motion",
-)  # fmt: skip
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--force-prefers-reduced-motion",
+)
 # in a formula MathJax draws paths; what it adds for those who listen is MathML; code may hold what looks like LaTeX
 VISIBLE = """
 const page = document.querySelector('main').cloneNode(true);

@@ -63,10 +63,17 @@ def _environment(home: Path) -> dict[str, str]:
     """Ours, but nobody's settings; the cache with the models stays where it is."""
     from auxlib.data.assets import cache_dir
 
-    own = {"HOME": home, "JUPYTER_CONFIG_DIR": home / "config", "JUPYTER_DATA_DIR": home / "data",
-           "JUPYTER_RUNTIME_DIR": home / "runtime", "JUPYTERLAB_SETTINGS_DIR": home / "settings",
-           "JUPYTERLAB_WORKSPACES_DIR": home / "workspaces", "IPYTHONDIR": home / "ipython",
-           "MPLCONFIGDIR": home / "matplotlib", "AUXLIB_CACHE": cache_dir()}  # fmt: skip
+    own = {
+        "HOME": home,
+        "JUPYTER_CONFIG_DIR": home / "config",
+        "JUPYTER_DATA_DIR": home / "data",
+        "JUPYTER_RUNTIME_DIR": home / "runtime",
+        "JUPYTERLAB_SETTINGS_DIR": home / "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": home / "workspaces",
+        "IPYTHONDIR": home / "ipython",
+        "MPLCONFIGDIR": home / "matplotlib",
+        "AUXLIB_CACHE": cache_dir(),
+    }
     return os.environ | {name: str(path) for name, path in own.items()} | {"OMP_NUM_THREADS": "1"}
 
 

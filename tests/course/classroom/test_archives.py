@@ -16,8 +16,8 @@ import pytest
 from auxlib.__main__ import main
 from auxlib.data.assets import cache_dir
 from course.build import BEGIN, END
-from course.classroom.archives import TOP, WORDS, as_zip, instructor_files, student_files, varied
-from course.exercises.obfuscate import obfuscate, opened
+from course.classroom.archives import KEYWORDS, TOP, as_zip, instructor_files, student_files, varied
+from course.exercises.obfuscate import deobfuscate, obfuscate
 from tests.course.classroom.conftest import COURSE, SHEET
 from tests.course.test_students import worked
 
@@ -156,7 +156,7 @@ def test_it_is_the_same_to_the_last_byte(files: dict[str, bytes]) -> None:
 
 def test_a_variant_has_another_seed_and_another_keyword_and_nothing_else(files: dict[str, bytes]) -> None:
     plain = 'PROFILE = "quick"\nSEED = 0\nKEYWORD = "lantern"\nSENTENCES = 12'
-    assert varied(plain, 7) == f'PROFILE = "quick"\nSEED = 7\nKEYWORD = "{WORDS[6]}"\nSENTENCES = 12'
+    assert varied(plain, 7) == f'PROFILE = "quick"\nSEED = 7\nKEYWORD = "{KEYWORDS[6]}"\nSENTENCES = 12'
     assert len({varied(plain, variant) for variant in range(1, 40)}) == 39
     other = student_files(COURSE, 7)
     changed = {name for name in files if files[name] != other[name]}
@@ -168,7 +168,7 @@ def test_a_variant_has_another_seed_and_another_keyword_and_nothing_else(files: 
 
 def test_a_variants_keyword_is_one_that_the_course_does_not_use() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in (COURSE.folder / "src").glob("*.py"))
-    assert not [word for word in WORDS if f'"{word}"' in text]
+    assert not [word for word in KEYWORDS if f'"{word}"' in text]
 
 
 def test_the_instructors_archive_holds_everything(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ def test_the_instructors_archive_holds_everything(monkeypatch: pytest.MonkeyPatc
     assert files["course/exercises/notebook_02.py"] == (COURSE.root / "course/exercises/notebook_02.py").read_bytes()
 
 
-def test_sealed_is_not_read_and_opened_is_the_same() -> None:
+def test_obfuscated_source_is_not_readable_and_round_trips() -> None:
     source = 'def answer():\n    """What is it?"""\n    return 42  # λ\n'
     room = obfuscate(source)
     assert "42" not in room
@@ -187,7 +187,7 @@ def test_sealed_is_not_read_and_opened_is_the_same() -> None:
     names: dict = {}
     exec(room, names)
     assert names["answer"]() == 42
-    assert opened(room.split('"""')[3]) == source
+    assert deobfuscate(room.split('"""')[3]) == source
 
 
 def test_the_commands_write_the_archives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,9 +20,8 @@ from auxlib.__main__ import main
 from auxlib.errors import CourseError
 from course.classroom.autograde import Limits
 from course.classroom.feedback import feedback, rows, write
-from course.classroom.grade import Graded, collect, grade
+from course.classroom.grade import Graded, Mark, collect, grade
 from course.outputs import tags
-from course.score import Mark
 from tests.course.classroom.conftest import COURSE, SHEET, hand_in, the_sheet
 from tests.course.test_students import STUDENTS, handed_in, worked
 
@@ -85,12 +84,16 @@ ANSWERS = {  # what an answer does, and what is said of it; the other three exer
     "phones": ("import socket\n    socket.create_connection(('127.0.0.1', 9))", "not allowed while grading"),
     "runs": ("import subprocess\n    subprocess.run(['true'])", "not allowed while grading"),
     "writes": ("open('/tmp/handed_in_by_a_student', 'w')", "not allowed while grading"),
-    "peeks": ("from course.exercises.exercise import load_exercise\n    return load_exercise('2.1').reference",
-              "asks for the reference solution"),
-    "learned_by_heart": ("import torch\n    if torch.initial_seed() == 0:\n"
-                         "        return (lm_logits + aux_logits).softmax(-1)\n    return lm_logits.softmax(-1)",
-                         "right on the check's own examples only"),
-}  # fmt: skip
+    "peeks": (
+        "from course.exercises.exercise import load_exercise\n    return load_exercise('2.1').reference",
+        "asks for the reference solution",
+    ),
+    "learned_by_heart": (
+        "import torch\n    if torch.initial_seed() == 0:\n"
+        "        return (lm_logits + aux_logits).softmax(-1)\n    return lm_logits.softmax(-1)",
+        "right on the check's own examples only",
+    ),
+}
 FILES = {"empty": b"", "cut_off": b'{"cells": [{"cell_type": "code", "sou', "a_picture": b"\x89PNG\r\n\x1a\n"}
 LIMITS = Limits(seconds=5)
 
@@ -119,8 +122,11 @@ def mark(graded: Graded, id: str = "2.1") -> Mark:
 def test_four_students_get_what_they_deserve(student: str, points: int, graded: dict[str, Graded]) -> None:
     assert (graded[student].score.points, graded[student].score.possible) == (points, 12)
     assert {mark.attempted for mark in graded[student].score.marks} == {
-        "blank": {False}, "half": {True, False}, "classic": {True}, "complete": {True},
-    }[student]  # fmt: skip
+        "blank": {False},
+        "half": {True, False},
+        "classic": {True},
+        "complete": {True},
+    }[student]
 
 
 @pytest.mark.parametrize("name", CELLS)

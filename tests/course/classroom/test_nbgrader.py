@@ -40,8 +40,11 @@ def run(folder: Path, *command: str) -> str:
     env = {**os.environ, "PATH": path, "PYTHONPATH": str(COURSE.root), "JUPYTER_CONFIG_DIR": str(folder / "none")}
     done = subprocess.run(
         [sys.executable, "-m", "nbgrader", *command, f"--CourseDirectory.root={folder}"],
-        cwd=folder, env=env, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -68,8 +71,9 @@ def test_nbgrader_generates_and_grades(tmp_path: Path) -> None:
     run(folder, "export")
     table = csv.DictReader(io.StringIO((folder / "grades.csv").read_text(encoding="utf-8")))
     assert {row["student_id"]: (float(row["score"]), float(row["max_score"])) for row in table} == {
-        "ann": (5, 12), "bob": (0, 12),
-    }  # fmt: skip
+        "ann": (5, 12),
+        "bob": (0, 12),
+    }
 
 
 def test_it_is_one_assignment_for_each_notebook_with_exercises() -> None:

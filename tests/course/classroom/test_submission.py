@@ -25,17 +25,27 @@ def names(source: str) -> list[str]:
 @pytest.mark.parametrize(
     ("source", "bound"),
     [
-        ("def f(x):\n    return x", ["f"]), ("f = lambda x: x", ["f"]), ("class F:\n    pass", ["F"]),
-        ("import torch.nn as nn, math", ["nn", "math"]), ("import os.path", ["os"]),
+        ("def f(x):\n    return x", ["f"]),
+        ("f = lambda x: x", ["f"]),
+        ("class F:\n    pass", ["F"]),
+        ("import torch.nn as nn, math", ["nn", "math"]),
+        ("import os.path", ["os"]),
         ("from torch import Tensor as T", ["T"]),
-        ("A, B = 1, [2, 'c']", ["A", "B"]), ("rate = -1e-3", ["rate"]),
-        ("%matplotlib inline\n!ls\nx = 3\nf?", ["x"]), ("%%time\nx = 3", []),
-        ("model = load()", []), ("f = use('2.1', f)", []), ("x = y", []),
-        ("table[ROW] = 1", []), ("cell.text = 'a'", []),
-        ("for i in range(3):\n    z = 1", []), ("", []),
-        ("from course.exercises.exercise import load_exercise", []), ("from course.exercises import check, use", []),
+        ("A, B = 1, [2, 'c']", ["A", "B"]),
+        ("rate = -1e-3", ["rate"]),
+        ("%matplotlib inline\n!ls\nx = 3\nf?", ["x"]),
+        ("%%time\nx = 3", []),
+        ("model = load()", []),
+        ("f = use('2.1', f)", []),
+        ("x = y", []),
+        ("table[ROW] = 1", []),
+        ("cell.text = 'a'", []),
+        ("for i in range(3):\n    z = 1", []),
+        ("", []),
+        ("from course.exercises.exercise import load_exercise", []),
+        ("from course.exercises import check, use", []),
     ],
-)  # fmt: skip
+)
 def test_what_a_cell_binds(source: str, bound: list[str]) -> None:
     """Definitions, imports and literals; nothing that only does things, and no door to the solutions."""
     assert names(source) == bound
@@ -51,7 +61,7 @@ def test_a_cell_that_has_become_text_is_read_if_it_is_python_and_code_says_the_l
     cells = [(True, "def f(): return 1"), (False, "def f(): return 2"), (False, "# Notes\nIt works *sometimes*.")]
     found = read_cells(HERE, cells)
     assert [ast.unparse(node)[-1] for node in found.answers("f")] == ["1", "2"]
-    assert found.torn == []
+    assert found.invalid == []
 
 
 def test_what_is_missing_is_explained() -> None:
@@ -68,8 +78,11 @@ def test_an_answer_comes_with_what_it_needs() -> None:
     offered = dict(handed("import torch", "import math", "A = 1").bound) | dict(found.bound)
     (answer,) = found.answers("f")
     assert [ast.unparse(node).splitlines()[0] for node in needed(answer, offered)] == [
-        "import torch", "A = 2", "B = 3", "def g(x):",
-    ]  # fmt: skip
+        "import torch",
+        "A = 2",
+        "B = 3",
+        "def g(x):",
+    ]
 
 
 def test_a_function_that_calls_itself_needs_no_other() -> None:

@@ -103,7 +103,7 @@ def test_a_wrong_minute_is_found() -> None:
     assert weeks_errors([[*weeks[0][:2], "171", *weeks[0][3:]], *weeks[1:]])[0].startswith("week 1: [171, ")
 
 
-@pytest.mark.parametrize("name", ["teach.md", "index.md"])
+@pytest.mark.parametrize("name", ["teach.md", "index.md", "library.md"])
 def test_every_command_is_one(name: str) -> None:
     found = commands(page(name))
     assert found

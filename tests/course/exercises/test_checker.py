@@ -130,7 +130,7 @@ def test_the_verdict_does_not_depend_on_the_learners_seed() -> None:
         (lambda lm, aux: lm * torch.nan, "NaN"),
         (lambda lm, aux: print(end=""), "it returned None; does every path end in a `return`"),
     ],
-)  # fmt: skip
+)
 def test_whatever_an_answer_does_becomes_a_verdict(answer, fragment: str) -> None:
     verdict = load_exercise("2.1").judge(answer)
     assert (verdict.passed, verdict.attempted) == (False, True)

@@ -20,7 +20,7 @@ COURSE = load_course(ROOT)
 NOTEBOOKS = [
     path for folder in ("notebooks", "notebooks/assignments") for path in sorted((ROOT / folder).glob("*.ipynb"))
 ]
-TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PALE = {"#E69F00", "#56B4E9"}  # the two light ones of the palette; bars of them have a hatch, lines a dash and a marker
 
 

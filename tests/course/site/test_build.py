@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -12,9 +13,10 @@ from bs4 import BeautifulSoup
 
 from auxlib.errors import CourseError
 from course import site as building
-from course.config import load_course
+from course.config import Course, load_course
 from course.site import build_site, lay_out, published
 from tests.course.conftest import ROOT
+from tests.course.site.access import faults, of_html
 from tests.course.site.conftest import MakeSite
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated. Check CHANGES for Sphinx")
@@ -50,7 +52,8 @@ def test_every_notebook_and_every_page_is_there(site: Path) -> None:
     course = load_course(ROOT)
     names = {path.relative_to(site).as_posix() for path in pages(site)}
     assert {f"notebooks/{row.slug}.html" for row in course.notebooks} <= names
-    assert {f"{path.stem.lower()}.html" for path in (ROOT / "docs").glob("*.md")} <= names
+    docs = {path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*.md")}
+    assert {path.with_suffix(".html").as_posix() for path in docs} <= names
 
 
 def test_links_and_pictures_within_the_site_lead_somewhere(site: Path) -> None:
@@ -186,3 +189,54 @@ def test_missing_sources_are_named(make_site: MakeSite, tmp_path: Path, monkeypa
     (tmp_path / "tiny" / "docs" / "index.md").write_text("# Front")
     with pytest.raises(CourseError, match="not the pinned one"):
         lay_out(load_course(tmp_path / "tiny"), tmp_path / "other")
+
+
+def finished_run(course: Course, error: str | None = None, profile: str = "quick") -> Path:
+    """A run of the tiny notebook as `course.execute.run` leaves it, with its outputs unless it failed."""
+    (row,) = course.notebooks
+    folder = course.build_dir(profile)
+    folder.mkdir(parents=True, exist_ok=True)
+    executed = nbformat.read(course.built(row.slug), 4)
+    executed.cells[1].outputs = [nbformat.v4.new_output("stream", name="stdout", text=f"profile: {profile}\nfresh\n")]
+    executed.cells[1].execution_count = None if error else 1
+    nbformat.write(executed, folder / f"{row.slug}.ipynb")
+    outcome = {"slug": row.slug, "seconds": 3.5, "memory_mb": 200, "error": error}
+    record = {"profile": profile, "seconds": 4.0, "machine": "one", "versions": {"torch": "2"}, "notebooks": [outcome]}
+    (folder / "run.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_the_pages_of_a_run_link_what_ran_and_show_its_outputs(make_site: MakeSite) -> None:
+    code = nbformat.v4.new_code_cell('print("profile: full")', execution_count=1)
+    course = make_site(FRONT, code)
+    index = build_site(course, course.build_dir("full") / "site", finished_run(course, profile="full"))
+    assert dead_links(index.parent) == []
+    text = (index.parent / "run.html").read_text(encoding="utf-8")
+    soup = BeautifulSoup(text, "html.parser").find("article")
+    assert soup.find("td").find("a")["href"] == "notebooks/01_tiny.html"
+    assert [cell.get_text(strip=True) for cell in soup.find_all("td")] == ["01 · The title of 01_tiny", "3.5 s", "–"]
+    assert "Profile full, 4.0 s in all on one. torch 2." in soup.get_text()
+    assert faults(of_html(text)) == []
+    assert "run.html" in index.read_text(encoding="utf-8"), "the menu names it"
+    assert "fresh" in (index.parent / "notebooks" / "01_tiny.html").read_text(encoding="utf-8")
+
+
+def test_the_pages_of_a_run_say_what_failed(make_site: MakeSite) -> None:
+    code = nbformat.v4.new_code_cell('print("profile: quick")', execution_count=1)
+    code.outputs = [nbformat.v4.new_output("stream", name="stdout", text="profile: quick\ncommitted\n")]
+    course = make_site(FRONT, code)
+    error = "cell [4] `a | b`: ValueError: no\nluck"
+    index = build_site(course, course.build_dir("quick") / "site", finished_run(course, error))
+    text = (index.parent / "run.html").read_text(encoding="utf-8")
+    assert "failed: cell [4] 'a | b': ValueError: no luck" in BeautifulSoup(text, "html.parser").get_text()
+    assert "committed" in (index.parent / "notebooks" / "01_tiny.html").read_text(encoding="utf-8")
+
+
+def test_pages_in_folders_of_the_docs_are_on_the_site(make_site: MakeSite, tmp_path: Path) -> None:
+    pages = {
+        "docs/index.md": "# Front\n\n[Begin](../notebooks/01_tiny.ipynb), [results](results/claim.md)\n",
+        "docs/results/claim.md": "# Results\n\n[Back](../index.md) to [the notebook](../../notebooks/01_tiny.ipynb)\n",
+    }
+    index = build_site(make_site(pages), tmp_path / "site")
+    assert (index.parent / "results" / "claim.html").is_file()
+    assert dead_links(index.parent) == []

@@ -65,9 +65,13 @@ def tried(system: str, setting: Mapping[str, float], *successes: float, **more: 
 def test_the_setting_with_the_most_success_at_its_best_checkpoint_is_chosen() -> None:
     a, b, c = ({"rate": rate} for rate in (1.0, 2.0, 3.0))
     records = [
-        tried("one", a, 0.5, 0.7), tried("one", b, 0.9, 0.1), tried("one", c, 0.8, 0.8, accuracy=1.0),
-        tried("two", c, 0.3), tried("two", a, 0.3), tried("two", b, 0.2),
-    ]  # fmt: skip
+        tried("one", a, 0.5, 0.7),
+        tried("one", b, 0.9, 0.1),
+        tried("one", c, 0.8, 0.8, accuracy=1.0),
+        tried("two", c, 0.3),
+        tried("two", a, 0.3),
+        tried("two", b, 0.2),
+    ]
     assert chosen(records) == {"one": b, "two": c}, "of two alike the one that stands first in the plan"
 
 
@@ -104,8 +108,13 @@ def test_variants_and_controls_take_over_the_setting_that_was_chosen() -> None:
 
 def test_whatever_differs_between_two_trials_is_in_their_names() -> None:
     sizes = [WHOLE, *(replace(WHOLE, **{part: 7}) for part in ("train", "epochs", "dev", "test"))]
-    trials = [Trial(name, seed, size, one) for name in ("pair", "scratch") for seed in (0, 1) for size in sizes
-              for one in SYSTEMS[name].settings]  # fmt: skip
+    trials = [
+        Trial(name, seed, size, one)
+        for name in ("pair", "scratch")
+        for seed in (0, 1)
+        for size in sizes
+        for one in SYSTEMS[name].settings
+    ]
     assert len({trial.name for trial in trials}) == len(trials)
 
 

@@ -43,9 +43,17 @@ LEDGERS = {
 
 def measured(accuracy: float, draw: random.Random) -> dict[str, float]:
     return {
-        "accuracy": accuracy, "grammatical": 0.98, "success": 0.98 * accuracy, "slor": round(draw.gauss(2, 0.01), 5),
-        "slor_se": 0.04, "drift": 2.5, "drift_se": 0.1, "distinct_2": 0.4, "n": N, "nll": 10.0,
-    }  # fmt: skip
+        "accuracy": accuracy,
+        "grammatical": 0.98,
+        "success": 0.98 * accuracy,
+        "slor": round(draw.gauss(2, 0.01), 5),
+        "slor_se": 0.04,
+        "drift": 2.5,
+        "drift_se": 0.1,
+        "distinct_2": 0.4,
+        "n": N,
+        "nll": 10.0,
+    }
 
 
 def record(system: str, seed: int, sentences: int = SENTENCES) -> Record:
@@ -66,11 +74,18 @@ def record(system: str, seed: int, sentences: int = SENTENCES) -> Record:
         "ledger": vars(ledger) | memory | {"step_flops_counted": ledger.step_flops},
     }
     return {
-        "system": system, "seed": seed, "sentences": sentences, "curve": points, **(training if learns else {}),
+        "system": system,
+        "seed": seed,
+        "sentences": sentences,
+        "curve": points,
+        **(training if learns else {}),
         "setting": {"rate": 0.006, "batch": 64} if learns else {},
         "dial": [{"weight": 2.0} | measured(0.95, draw)] if SYSTEMS[system].dial else [],
-        "flops_per_written_token": 300_000, "ms_per_written_token": 0.02, "seconds": 60.0, "made_by": "us",
-    }  # fmt: skip
+        "flops_per_written_token": 300_000,
+        "ms_per_written_token": 0.02,
+        "seconds": 60.0,
+        "made_by": "us",
+    }
 
 
 def campaign(seeds: Iterable[int] = SEEDS) -> list[Record]:
@@ -210,11 +225,13 @@ def test_the_factors_by_hand(found: dict[str, Any]) -> None:
         theirs, mine = 128 * verdict["scratch_step"], 64 * verdict["auxiliary_step"]
         assert verdict["sentences_read"] == [theirs, mine]
         beside = 1000 / 64 + 60  # one sentence, if the expert read it every time
-        assert verdict["factors"] == pytest.approx({
-            "fewer_sentences": theirs / mine,
-            "cheaper_sentences": (8000 / 128) / beside,
-            "cached_states": beside * mine / (1000 * verdict["auxiliary_step"] + 60 * min(mine, SENTENCES)),
-        })  # fmt: skip
+        assert verdict["factors"] == pytest.approx(
+            {
+                "fewer_sentences": theirs / mine,
+                "cheaper_sentences": (8000 / 128) / beside,
+                "cached_states": beside * mine / (1000 * verdict["auxiliary_step"] + 60 * min(mine, SENTENCES)),
+            }
+        )
 
 
 def test_pretraining_has_paid_when_both_cost_the_same(found: dict[str, Any]) -> None:

@@ -236,10 +236,17 @@ def figures_by_hand(system: System, bench: TrialSetup, questions: tuple[Tensor, 
     pairs = [pair for text in said for pair in itertools.pairwise(text)]
     nll = [-log_q_by_hand(system, *pair) for pair in zip(texts(held_out), words, strict=True)]
     return {
-        "accuracy": mean(holds), "grammatical": mean(good), "slor": mean(slor), "slor_se": error(slor),
-        "success": mean([a and b for a, b in zip(holds, good, strict=True)]), "drift": mean(drift),
-        "drift_se": error(drift), "distinct_2": len(set(pairs)) / len(pairs), "n": len(said), "nll": mean(nll),
-    }  # fmt: skip
+        "accuracy": mean(holds),
+        "grammatical": mean(good),
+        "slor": mean(slor),
+        "slor_se": error(slor),
+        "success": mean([a and b for a, b in zip(holds, good, strict=True)]),
+        "drift": mean(drift),
+        "drift_se": error(drift),
+        "distinct_2": len(set(pairs)) / len(pairs),
+        "n": len(said),
+        "nll": mean(nll),
+    }
 
 
 def mean(values: list[float]) -> float:

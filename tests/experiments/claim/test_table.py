@@ -74,8 +74,9 @@ def test_a_system_that_failed_keeps_its_row_with_its_error(with_failures: Found)
     table = system_rows(with_failures)
     assert [row["system"].split(" (seed")[0] for row in table] == [SYSTEMS[name].label for name in MAIN]
     assert row_of(with_failures, "lora_4") == {
-        "system": "LoRA, rank 4", "keyword": "FAILED: RuntimeError: barn on fire"
-    }  # fmt: skip
+        "system": "LoRA, rank 4",
+        "keyword": "FAILED: RuntimeError: barn on fire",
+    }
 
 
 def test_a_system_that_failed_with_some_seeds_says_with_which(with_failures: Found) -> None:

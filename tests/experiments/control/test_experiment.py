@@ -21,10 +21,18 @@ KEYS = {
     "swapped": {"swapped"},
     "together": {"together_1", "together_2", "together_3"},
     "truth": {
-        "exact", "myopic", "bound", "exact_2", "exact_sum_2", "exact_3", "exact_sum_3", "exact_hour", "exact_sum_hour",
+        "exact",
+        "myopic",
+        "bound",
+        "exact_2",
+        "exact_sum_2",
+        "exact_3",
+        "exact_sum_3",
+        "exact_hour",
+        "exact_sum_hour",
     },
     "kinds": {"kinds"},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", storyland.TRIALS)

@@ -75,17 +75,25 @@ def test_a_part_that_failed_is_named_and_the_others_keep_their_figures_and_rows(
 def test_a_row_says_the_rounded_figures_of_the_trained_strength() -> None:
     row = {"accuracy": 0.9514, "interval": [0.9211, 0.9703], "grammatical": 0.99, "drift": 3.456, "efficiency": 0.912}
     weak = row | {"weight": 0.5, "accuracy": 0.1}
-    assert storyland_rows({"learned": [weak, row | {"weight": 1.0}], "myopic": [weak]}) == [{
-        "asked for": "one word, auxiliary", "fulfilled": "0.951 [0.921, 0.970]", "grammatical": "0.990",
-        "drift": "3.46", "efficiency": "0.91",
-    }]  # fmt: skip
+    assert storyland_rows({"learned": [weak, row | {"weight": 1.0}], "myopic": [weak]}) == [
+        {
+            "asked for": "one word, auxiliary",
+            "fulfilled": "0.951 [0.921, 0.970]",
+            "grammatical": "0.990",
+            "drift": "3.46",
+            "efficiency": "0.91",
+        }
+    ]
     (babble,) = storyland_rows({"sum_3": {name: row[name] for name in ("accuracy", "interval", "grammatical")}})
     assert (babble["drift"], babble["efficiency"]) == ("∞", "–")
     (said,) = real_rows({"one": row | {"slor": 1.256, "tokens": 7.04, "twice": 0.0123}})
     assert said == {
-        "asked for": "one word", "fulfilled": "0.951 [0.921, 0.970]", "SLOR": "1.26", "words": "7.0",
+        "asked for": "one word",
+        "fulfilled": "0.951 [0.921, 0.970]",
+        "SLOR": "1.26",
+        "words": "7.0",
         "said twice": "0.012",
-    }  # fmt: skip
+    }
 
 
 # --- recorded ---

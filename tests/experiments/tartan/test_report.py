@@ -22,10 +22,22 @@ def record(task: str, arm: str, seed: int, **more: object) -> dict:
     others = 4 if task == "crowd" and arm != "meta-two" else COUNT.get(arm, 2)
     ended = [0.4, 0.3, 0.2, 0.1][:others]
     return {
-        "use": "test", "task": task, "arm": arm, "seed": seed, "passes": MAIN_PASSES, "each": MAIN_EACH, "rate": 0.004,
-        "macro_f1": 0.5 + 0.1 * seed, "accuracy": 0.6, "dev": 0.5, "step_seconds": 0.2 if "meta" in arm else 0.1,
-        "weights": [ended, ended], "ended": ended, "seconds": 1.0, **more,
-    }  # fmt: skip
+        "use": "test",
+        "task": task,
+        "arm": arm,
+        "seed": seed,
+        "passes": MAIN_PASSES,
+        "each": MAIN_EACH,
+        "rate": 0.004,
+        "macro_f1": 0.5 + 0.1 * seed,
+        "accuracy": 0.6,
+        "dev": 0.5,
+        "step_seconds": 0.2 if "meta" in arm else 0.1,
+        "weights": [ended, ended],
+        "ended": ended,
+        "seconds": 1.0,
+        **more,
+    }
 
 
 @pytest.fixture
@@ -68,8 +80,12 @@ def test_a_row_for_each_arm(records: list[dict]) -> None:
     assert [row[""] for row in story_rows(found)] == [arm.label for arm in (ARMS | CROWD).values()]
     assert len(real_rows(found)) == len(REAL)
     assert weight_rows(found)[0] == {
-        "": "META-TARTAN", "end task": "0.400", ALL[0]: "0.300", ALL[1]: "0.200", ALL[2]: "0.100",
-    }  # fmt: skip
+        "": "META-TARTAN",
+        "end task": "0.400",
+        ALL[0]: "0.300",
+        ALL[1]: "0.200",
+        ALL[2]: "0.100",
+    }
 
 
 def test_what_was_asked_is_judged_by_figures(records: list[dict]) -> None:
@@ -78,8 +94,9 @@ def test_what_was_asked_is_judged_by_figures(records: list[dict]) -> None:
     found["storyland"]["main"] |= {arm: {"macro_f1": [at, 0.04]} for arm, at in [("before", 0.4), ("tune", 0.3)]}
     assert goal_rows(found)[0] == {
         "asked": "together above first above alone, standard errors apart",
-        "found": "0.550 ± 0.050 > 0.400 ± 0.040 > 0.300 ± 0.040", "": "yes",
-    }  # fmt: skip
+        "found": "0.550 ± 0.050 > 0.400 ± 0.040 > 0.300 ± 0.040",
+        "": "yes",
+    }
     found["ranking_seeds_correct"]["meta"], found["meta_step_ratio"] = 1, 2.6
     found["storyland"]["crowd"]["mt"]["macro_f1"] = [0.6, 0.0]
     assert [row[""] for row in goal_rows(found)[1:]] == ["**no**"] * 3

@@ -13,9 +13,14 @@ from auxlib.classification.encoders import Encoder
 from experiments.ytuning import experiment, few_shot, setup, systems
 
 WORDS = {
-    "comp.graphics": "lantern", "rec.sport.baseball": "fence", "sci.med": "doctor", "alt.dog": "dog",
-    "alt.cats": "cats", "soc.religion.christian": "night", "talk.politics.mideast": "street",
-}  # fmt: skip
+    "comp.graphics": "lantern",
+    "rec.sport.baseball": "fence",
+    "sci.med": "doctor",
+    "alt.dog": "dog",
+    "alt.cats": "cats",
+    "soc.religion.christian": "night",
+    "talk.politics.mideast": "street",
+}
 
 
 def rows(each: int, start: int = 0) -> Dataset:

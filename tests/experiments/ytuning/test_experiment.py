@@ -79,8 +79,9 @@ def test_texts_of_some_labels_keep_their_labels_names(texts: DatasetDict) -> Non
     some = with_labels(texts["test"], ["sci.med", "alt.dog"])
     assert label_names(some) == ["sci.med", "alt.dog"]
     assert {(text.split()[0], label) for text, label in zip(some["text"], some["label"], strict=True)} == {
-        ("doctor", 0), ("dog", 1)
-    }  # fmt: skip
+        ("doctor", 0),
+        ("dog", 1),
+    }
 
 
 def test_unseen_labels_are_told_apart_by_decoders_that_read_names(small: Callable, texts: DatasetDict) -> None:

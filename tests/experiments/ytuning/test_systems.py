@@ -60,10 +60,13 @@ def test_a_tuned_encoder_is_judged_in_the_precision_that_it_was_trained_in(
 @pytest.mark.parametrize(
     ("name", "learns"),
     [
-        ("linear", {"head"}), ("attention", {"query", "head"}), ("full", {"model", "head"}), ("lora", {"lora", "head"}),
+        ("linear", {"head"}),
+        ("attention", {"query", "head"}),
+        ("full", {"model", "head"}),
+        ("lora", {"lora", "head"}),
         ("ytuning", {"text", "blocks", "out", "own", "bias"}),
     ],
-)  # fmt: skip
+)
 def test_only_these_learn(name: str, learns: set[str], small: Callable, texts: DatasetDict) -> None:
     module = TrainingSetup(SYSTEMS[name], SYSTEMS[name].settings[0], texts, 0).module
     names = [weight for weight, value in module.named_parameters() if value.requires_grad]

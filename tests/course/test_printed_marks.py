@@ -1,4 +1,4 @@
-"""What a notebook is worth is read from its check cells, and from nothing else."""
+"""Printed marks are read from check cells, and from nothing else."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from course.config import Exercise, Notebook
-from course.score import Mark, score
+from course.classroom.grade import Mark
+from course.config import ExerciseEntry, Notebook
+from tests.course.printed_marks import score
 
-EXERCISES = [Exercise("2.1", 5, 1, 1, 2), Exercise("2.2", 5, 1, 1, 3)]
+EXERCISES = [ExerciseEntry("2.1", 5, 1, 1, 2), ExerciseEntry("2.2", 5, 1, 1, 3)]
 ROW = Notebook("02_a", 2, "A", "Letters", ["do"], [], 10, [], EXERCISES)
 HINT = '  (hint 1 of 3: check.hint("2.2"))'
 
