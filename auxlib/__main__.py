@@ -14,14 +14,16 @@ from importlib import import_module
 from auxlib.commands import Command, add_commands
 from auxlib.errors import AuxlibError, RepositoryMissing
 
-BESIDE = {  # packages of the repository, and their commands
-    "course": {
+BESIDE = {  # modules of the repository, and their commands
+    "course.commands": {
         "run": "execute the notebooks and write a page of them",
         "notebooks": "generate the notebooks from notebooks/src",
         "bundle": "make the archive that is handed out",
         "grade": "grade notebooks that students handed in",
     },
-    "experiments": {
+    "course.doctor": {"doctor": "report what is there and what is missing"},
+    "experiments.pretrained": {"train": "train what the course ships: an auxiliary, or Storyland's expert"},
+    "experiments.commands": {
         "evaluate": "measure control, fluency and cost of an auxiliary",
         "bench": "time this machine, beside the frozen model, LoRA and others",
     },
@@ -56,11 +58,12 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         return sub
 
-    for package, names in BESIDE.items():
+    for module, names in BESIDE.items():
+        package = module.partition(".")[0]
         try:
-            import_module(f"{package}.commands").add_commands(add)
+            import_module(module).add_commands(add)
         except ModuleNotFoundError as error:
-            if error.name not in (package, f"{package}.commands"):
+            if error.name not in (package, module):
                 raise
             for name, text in names.items():
                 add(name, _missing(package, name), text).set_defaults(takes_anything=True)

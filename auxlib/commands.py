@@ -1,7 +1,4 @@
-"""The library's commands: ``generate``, ``train``, ``fetch`` and ``doctor``.
-
-Each one imports what it needs when it runs, so that ``--help`` is instant.
-"""
+"""The library's commands, ``generate`` and ``fetch``; each imports what it needs when it runs."""
 
 from __future__ import annotations
 
@@ -16,21 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from auxlib.data.assets import data_dir
-from auxlib.data.storage import write_json_atomic
 
 if TYPE_CHECKING:
     from auxlib.keywords import Keywords
     from auxlib.modeling import AuxiliaryTunedLM
-    from auxlib.recipes import Recipe
 
 Command: TypeAlias = Callable[[Namespace], int | None]
 Add: TypeAlias = Callable[[str, Command, str], argparse.ArgumentParser]
-LOSSES = {  # auxiliaries that the course ships, and the file that keeps the losses of their training
-    "wordnet-keyword": "real_training.json",
-    "wordnet-keywords": "several_training.json",
-    "wordnet-length": "length_training.json",
-}
-STORY_LMS = ("storyland-lm", "storyland-lm-600k")
 
 
 def add_commands(add: Add) -> None:
@@ -38,8 +27,6 @@ def add_commands(add: Add) -> None:
     fetch = add("fetch", fetch_command, "fetch models and texts into the cache")
     fetch.add_argument("names", nargs="*", metavar="NAME", help="assets; what the notebooks need without any")
     fetch.add_argument("--all", action="store_true", help="every asset there is")
-
-    add("doctor", doctor_command, "say what is there and what is missing")
 
     generate = add("generate", generate_command, "write sentences that use a keyword, or several")
     words = generate.add_mutually_exclusive_group(required=True)
@@ -57,12 +44,6 @@ def add_commands(add: Add) -> None:
     form = generate.add_mutually_exclusive_group()
     form.add_argument("--jsonl", action="store_true", help="one JSON object a sentence, and nothing else")
     form.add_argument("--stream", action="store_true", help="show each sentence while it is written")
-
-    train = add("train", train_command, "train what the course ships: an auxiliary, or Storyland's expert")
-    train.add_argument("what", nargs="?", choices=(*LOSSES, *STORY_LMS), default="wordnet-keyword")
-    train.add_argument("--out", type=Path, help="folder for the checkpoint; with profile full the shipped one's")
-    train.add_argument("--profile", choices=("quick", "full"), default="quick")
-    train.add_argument("--seed", type=int, default=0)
 
 
 def positive(text: str) -> int:
@@ -110,13 +91,6 @@ def _needed_by_the_notebooks() -> list[str]:
         return list(ASSETS)
     rows = tomllib.loads(table.read_text(encoding="utf-8"))["notebook"]
     return sorted({need for row in rows for need in row["needs"]})
-
-
-def doctor_command(args: Namespace) -> int:
-    """Report on this machine."""
-    from auxlib.doctor import report
-
-    return report()
 
 
 def generate_command(args: Namespace) -> int:
@@ -168,43 +142,3 @@ def _streamed(model: AuxiliaryTunedLM, rows: Sequence[Keywords], seed: int, opti
         print(options["start"], end="", flush=True)
         texts += write_sentences(model, [row], seed=seed + i, streamer=streamer, **options)
     return texts
-
-
-def train_command(args: Namespace) -> int:
-    """Train what the course ships, and save it with its receipt."""
-    if args.what in STORY_LMS:
-        from auxlib.worlds.story_lm import train_shipped
-
-        return train_shipped(args)
-    from auxlib.data.storage import rank_and_world_size
-    from auxlib.recipes import SHIPPED_LENGTH, labelled, length_label, prepare_data, train
-
-    data = prepare_data(recipe_for(args.profile, args.seed, args.what))
-    data = labelled(data, length_label) if args.what == SHIPPED_LENGTH else data
-    print(f"{len(data.train)} sentences, support of {len(data.support)} tokens, expert {data.expert.fingerprint}")
-    model, run = train(data, output_dir=f"build/training/{args.what}-{args.profile}")
-    if rank_and_world_size()[0]:
-        return 0  # one of several processes saves
-    model.receipt["command"] = f"python -m auxlib train {args.what} --profile {args.profile} --seed {args.seed}"
-    out = checkpoint_folder(args)
-    model.save_pretrained(out)
-    curve = {"steps": run.steps, "losses": run.losses, **model.receipt}
-    write_json_atomic(data_dir() / "results" / args.profile / LOSSES[args.what], curve)
-    print(f"dev {run.dev_loss:.3f} nats/token after {run.minutes:.1f} minutes; saved in {out}")
-    return 0
-
-
-def checkpoint_folder(args: Namespace) -> Path:
-    """Return where a training's result goes: only a full one may replace what the course ships."""
-    kept = data_dir() if args.profile == "full" else data_dir().parent / "build"
-    return args.out or kept / "checkpoints" / args.what
-
-
-def recipe_for(profile: str, seed: int = 0, name: str = "wordnet-keyword") -> Recipe:
-    """Return the recipe of an auxiliary that the course ships; profiles differ in size only."""
-    from dataclasses import replace
-
-    from auxlib.recipes import QUICK, RECIPES
-
-    recipe = replace(RECIPES[name], seed=seed)
-    return replace(recipe, sentences=QUICK.sentences, epochs=QUICK.epochs) if profile == "quick" else recipe

@@ -1,9 +1,9 @@
-"""How do we draw? The only place that does: fixed sizes, white ground, colours that colour-blind readers tell apart.
+"""Figures with alternative text computed from their data.
 
-Every function here returns a `Picture`: a PNG together with a description of what can be seen in it, computed from the
-plotted numbers. A notebook stores both, so that readers who cannot see the image have the words, and a test that
-compares notebooks notices when the numbers behind an image have changed. Colour never stands alone: bars also differ by
-hatch, lines by dash and marker (palette: Okabe and Ito 2008). Nothing global is touched, pyplot is not used.
+Every function returns a `Picture`: a PNG and a description of the plotted numbers. A notebook stores both, so that
+blind readers have the text, and a test that compares notebooks notices when the numbers behind an image have changed.
+The palette is safe for colour-blind readers (Okabe and Ito 2008), and colour is never the only difference: bars also
+differ by hatch, lines by dash and marker. Neither pyplot nor any global setting is used.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Numbers: TypeAlias = Sequence[float] | Tensor
 Names: TypeAlias = Sequence[str]
@@ -31,8 +32,8 @@ COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#00
 HATCHES = ("", "///", "...", "xx", "\\\\\\", "++", "oo")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)), (0, (8, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-WIDTH, HEIGHT, PANEL = 6.4, 3.0, 1.8  # inches: of all figures, of single ones, of a stacked panel
-FEW = 4  # entries of a legend for which there is room inside the axes
+WIDTH, HEIGHT, PANEL = 6.4, 3.0, 1.8  # inches: width, height of a figure, height of a stacked panel
+MAX_LEGEND_INSIDE = 4  # entries; a longer legend is placed below the axes
 DPI = 100
 STYLE = {
     "figure.facecolor": "white",
@@ -48,7 +49,7 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn figure: ``png`` bytes and ``alt``, the words for what they show. End a cell with one to display it."""
+    """A figure as ``png`` bytes with alternative text ``alt``; displayed as the last value of a notebook cell."""
 
     png: bytes
     alt: str
@@ -62,21 +63,21 @@ class Picture:
 
 
 def bars(groups: Groups, labels: Names, title: str, ylabel: str = "probability", xlabel: str = "") -> Picture:
-    """Bars side by side: ``groups[name]`` holds one number for each label, at most seven groups."""
+    """Draw grouped bars: ``groups[name]`` has a number for each label; at most seven groups."""
     heights = {name: list(map(float, values)) for name, values in groups.items()}
 
     def paint(axes: list[Axes]) -> None:
         _bars(axes[0], heights, labels)
         _label(axes[0], xlabel, ylabel, legend=len(groups) > 1)
 
-    said = [f"{name}: {_each(labels, values)}." for name, values in heights.items()]
-    return _picture(paint, title, [f"Bars, {ylabel}.", *said])
+    alt = [f"{name}: {_values_text(labels, values)}." for name, values in heights.items()]
+    return _picture(paint, title, [f"Bars, {ylabel}.", *alt])
 
 
 def small_multiples(
     frames: Sequence[Sequence[Groups]], rows: Names, columns: Names, labels: Names, title: str
 ) -> Picture:
-    """Small multiples: bars as in `bars` for every row and column, ``frames[row][column]``; all axes end at 1."""
+    """Draw a grid of bar charts, ``frames[row][column]`` being the groups of `bars`; all y axes end at 1."""
     cells = [
         (row, column, {name: list(map(float, values)) for name, values in frames[i][j].items()})
         for i, row in enumerate(rows)
@@ -91,12 +92,12 @@ def small_multiples(
         if len(cells[0][2]) > 1:
             axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
 
-    said = [
-        f"{row}, {column}{f', {name}' if len(heights) > 1 else ''}: {_each(labels, values)}."
+    alt = [
+        f"{row}, {column}{f', {name}' if len(heights) > 1 else ''}: {_values_text(labels, values)}."
         for row, column, heights in cells
         for name, values in heights.items()
     ]
-    return _picture(paint, title, ["Bars, probability.", *said], len(rows), len(columns))
+    return _picture(paint, title, ["Bars, probability.", *alt], len(rows), len(columns))
 
 
 def curves(
@@ -109,17 +110,20 @@ def curves(
     log_y: bool = False,
     bands: Mapping[str, tuple[Numbers, Numbers, Numbers]] | None = None,
 ) -> Picture:
-    """Lines over a common x axis: ``lines[name] = (x, y)``; ``levels`` are named horizontal lines, such as a bound.
+    """Draw lines over a common x axis.
 
-    ``bands[name] = (x, low, high)`` shade what surrounds the line of that name, such as its seeds.
+    Args:
+        lines: ``lines[name] = (x, y)``.
+        levels: named horizontal lines, such as a bound.
+        bands: ``bands[name] = (x, low, high)``, shaded around the line of that name, such as its range over seeds.
     """
     points = {name: (list(map(float, x)), list(map(float, y))) for name, (x, y) in lines.items()}
-    levels = levels or {}
+    levels, bands = levels or {}, bands or {}
 
     def paint(axes: list[Axes]) -> None:
         for i, (name, (x, y)) in enumerate(points.items()):
             axes[0].plot(x, y, label=name, **_line(i, len(x)))
-            if name in (bands or {}):
+            if name in bands:
                 axes[0].fill_between(*bands[name], color=COLORS[i], alpha=0.2, linewidth=0)
         for i, (name, height) in enumerate(levels.items()):
             axes[0].axhline(height, label=name, color="0.4", linestyle=DASHES[1:][i], linewidth=1)
@@ -129,17 +133,17 @@ def curves(
             axes[0].locator_params("x", integer=True)
         if log_y:
             axes[0].set_yscale("log")
-        _label(axes[0], xlabel, ylabel, legend=1 < len(points) + len(levels) <= FEW)
-        if len(points) + len(levels) > FEW:
+        _label(axes[0], xlabel, ylabel, legend=1 < len(points) + len(levels) <= MAX_LEGEND_INSIDE)
+        if len(points) + len(levels) > MAX_LEGEND_INSIDE:
             _legend_below(axes[0])
 
-    said = [f"{name}: {_course(x, y, xlabel)}." for name, (x, y) in points.items()]
-    said += [f"{name}: level {_short(height)}." for name, height in levels.items()]
-    return _picture(paint, title, [f"Lines, {ylabel} over {xlabel}.", *said])
+    alt = [f"{name}: {_line_text(x, y, xlabel)}." for name, (x, y) in points.items()]
+    alt += [f"{name}: level {_short(height)}." for name, height in levels.items()]
+    return _picture(paint, title, [f"Lines, {ylabel} over {xlabel}.", *alt])
 
 
 def _log_scale(axes: Axes, values: Numbers) -> None:
-    """A logarithmic x axis; where it spans less than two powers of ten, ticks are plain numbers."""
+    """Make the x axis logarithmic; below two decades label its ticks with plain numbers."""
     axes.set_xscale("log")
     if values and max(values) < 100 * min(values):
         from matplotlib.ticker import LogLocator, NullLocator
@@ -149,7 +153,7 @@ def _log_scale(axes: Axes, values: Numbers) -> None:
 
 
 def weight_sweep(weights: Numbers, series: Mapping[str, Numbers], title: str, xlabel: str = "weight λ") -> Picture:
-    """What turning λ does: one stacked panel for each series, never two y axes. A rule marks λ = 1."""
+    """Draw each series over the weight λ in a panel of its own; a vertical line marks λ = 1."""
     x, rows = list(map(float, weights)), {name: list(map(float, values)) for name, values in series.items()}
 
     def paint(axes: list[Axes]) -> None:
@@ -158,8 +162,8 @@ def weight_sweep(weights: Numbers, series: Mapping[str, Numbers], title: str, xl
             ax.axvline(1.0, color="0.7", linewidth=1, zorder=0)
             _label(ax, xlabel if i == len(rows) - 1 else "", name)
 
-    said = [f"{name}: {_course(x, values, xlabel)}." for name, values in rows.items()]
-    return _picture(paint, title, [f"Stacked panels over {xlabel}.", *said], panels=len(rows))
+    alt = [f"{name}: {_line_text(x, values, xlabel)}." for name, values in rows.items()]
+    return _picture(paint, title, [f"Stacked panels over {xlabel}.", *alt], panels=len(rows))
 
 
 def heatmap(
@@ -171,10 +175,7 @@ def heatmap(
     ylabel: str,
     unit: str = "probability",
 ) -> Picture:
-    """A matrix as shaded cells, ``[rows, columns]``, with the numbers written in when there are at most a hundred.
-
-    Cells that are NaN stay empty.
-    """
+    """Draw a matrix ``[rows, columns]`` as shaded cells, with numbers if there are at most 100; NaN cells are empty."""
     table = [list(map(float, row)) for row in matrix]
     known = [value for row in table for value in row if not isnan(value)]
     low, high = min(known), max(known)
@@ -190,12 +191,12 @@ def heatmap(
         axes[0].figure.colorbar(image, ax=axes[0], label=unit)
         _label(axes[0], xlabel, ylabel)
 
-    said = [f"{name}: {_each(col_labels, row)}." for name, row in zip(row_labels, table, strict=True)]
-    return _picture(paint, title, [f"Heat map, {unit}.", *said])
+    alt = [f"{name}: {_values_text(col_labels, row)}." for name, row in zip(row_labels, table, strict=True)]
+    return _picture(paint, title, [f"Heat map, {unit}.", *alt])
 
 
 def histogram(values: Numbers, xlabel: str, title: str, bins: int = 20) -> Picture:
-    """How often which value occurs."""
+    """Draw a histogram."""
     data = torch.as_tensor(values, dtype=torch.float64).flatten()
     low, middle, high = (_short(float(data.quantile(q))) for q in (0.0, 0.5, 1.0))
 
@@ -203,28 +204,28 @@ def histogram(values: Numbers, xlabel: str, title: str, bins: int = 20) -> Pictu
         axes[0].hist(data.numpy(), bins=bins, color=COLORS[0], edgecolor="white")
         _label(axes[0], xlabel, "count")
 
-    said = f"{len(data)} values from {low} to {high}, median {middle}, mean {_short(float(data.mean()))}."
-    return _picture(paint, title, [f"Histogram of {xlabel}.", said])
+    alt = f"{len(data)} values from {low} to {high}, median {middle}, mean {_short(float(data.mean()))}."
+    return _picture(paint, title, [f"Histogram of {xlabel}.", alt])
 
 
 def _picture(
-    paint: Callable[[list[Axes]], None], title: str, said: Sequence[str], panels: int = 1, columns: int = 1
+    paint: Callable[[list[Axes]], None], title: str, alt: Sequence[str], panels: int = 1, columns: int = 1
 ) -> Picture:
-    """Draw ``panels x columns`` axes on a fresh figure under our own style, and put the title before the words."""
+    """Paint ``panels x columns`` axes of a new figure in the module's style; the text begins with the title."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(cast(Any, STYLE)):
         figure = Figure(figsize=(WIDTH, max(HEIGHT, PANEL * panels)), dpi=DPI, layout="constrained")
         axes = list(figure.subplots(panels, columns, sharex=True, sharey=columns > 1, squeeze=False).flat)
         paint(axes)
-        if axes[0].get_title("left"):  # the axes have titles of their own
+        if axes[0].get_title("left"):  # set by `paint`: a grid of charts
             figure.suptitle(textwrap.fill(title, 76), x=0.01, ha="left", fontsize=STYLE["axes.titlesize"])
         else:
             axes[0].set_title(textwrap.fill(title, 76))
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
-    return Picture(buffer.getvalue(), " ".join([title.rstrip(".") + ".", *said]))
+    return Picture(buffer.getvalue(), " ".join([title.rstrip(".") + ".", *alt]))
 
 
 def _bars(ax: Axes, heights: Mapping[str, Sequence[float]], labels: Names) -> None:
@@ -242,36 +243,33 @@ def _label(ax: Axes, xlabel: str, ylabel: str, legend: bool = False) -> None:
 
 
 def _legend_below(ax: Axes) -> None:
-    """A legend of two columns under the axes, for which the figure grows."""
+    """Place a legend of two columns below the axes and enlarge the figure for it."""
     handles, labels = ax.get_legend_handles_labels()
-    ax.figure.set_figheight(HEIGHT + 0.12 * (len(labels) + 1))
-    ax.figure.legend(handles, labels, loc="outside lower left", ncols=2)
+    figure = cast("Figure", ax.figure)
+    figure.set_figheight(HEIGHT + 0.12 * (len(labels) + 1))
+    figure.legend(handles, labels, loc="outside lower left", ncols=2)
 
 
-def _line(i: int, n: int) -> dict:
-    return {
-        "color": COLORS[i],
-        "linestyle": DASHES[i],
-        "marker": MARKERS[i],
-        "markersize": 4,
-        "markevery": max(1, n // 12),
-    }
+def _line(i: int, n: int) -> dict[str, Any]:
+    """Return the look of the i-th line, with at most 24 markers on its n points."""
+    style = {"color": COLORS[i], "linestyle": DASHES[i], "marker": MARKERS[i]}
+    return {**style, "markersize": 4, "markevery": max(1, n // 12)}
 
 
 def _short(value: float) -> str:
-    return f"{value:.3g}" if abs(value) >= 5e-4 else "0"  # three digits: they notice a change, and survive a machine
+    return f"{value:.3g}" if abs(value) >= 5e-4 else "0"  # digits that show a change but agree across machines
 
 
-def _each(labels: Sequence[str], values: Sequence[float]) -> str:
-    """Every value that is there with its label; of more than eight only the largest three."""
+def _values_text(labels: Sequence[str], values: Sequence[float]) -> str:
+    """Describe all values that are not NaN with their labels; of more than eight only the largest three."""
     pairs = [(label, value) for label, value in zip(labels, values, strict=True) if not isnan(value)]
     if len(pairs) > 8:
-        return "largest " + _each(*zip(*sorted(pairs, key=lambda pair: -pair[1])[:3], strict=True))
+        return "largest " + _values_text(*zip(*sorted(pairs, key=lambda pair: -pair[1])[:3], strict=True))
     return ", ".join(f"{label} {_short(value)}" for label, value in pairs)
 
 
-def _course(x: Sequence[float], y: Sequence[float], xlabel: str) -> str:
-    """Where a line begins, passes, ends and peaks; of a single point, where it is."""
+def _line_text(x: Sequence[float], y: Sequence[float], xlabel: str) -> str:
+    """Describe a line's start, middle, end and maximum, or its single point."""
     if len(x) == 1:
         return f"{_short(y[0])} at {xlabel} {_short(x[0])}"
     top, last = max(range(len(y)), key=lambda i: y[i]), len(y) - 1

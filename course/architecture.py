@@ -1,8 +1,7 @@
 """Sizes, imports and circles of the three packages: `python -m course.architecture`.
 
-`auxlib` is the library, `experiments` stands on it, `course` on both. Upward imports and circles are forbidden.
-Sources are parsed, not executed. An import inside a function is *lazy*; one under `TYPE_CHECKING` never happens at run
-time and is left out.
+`auxlib` is the library, `experiments` stands on it, `course` on both. Upward imports and circles are forbidden. Imports
+inside functions are *lazy*; those under `TYPE_CHECKING` never happen at run time and are left out.
 """
 
 from __future__ import annotations
@@ -50,14 +49,21 @@ def find_modules(root: Path) -> dict[str, Path]:
 
 
 def find_arrows(modules: dict[str, Path]) -> list[Arrow]:
-    """Return every pair of modules of which one imports the other; the pair is lazy if all its imports are."""
-    lazy: dict[tuple[str, str], bool] = {}
+    """Return the imports between modules."""
+    pairs = []
     for source, path in modules.items():
-        for name, is_lazy in _imports(ast.parse(path.read_text(encoding="utf-8"))):
+        for name, lazy in _imports(ast.parse(path.read_text(encoding="utf-8"))):
             target = name if name in modules else name.rpartition(".")[0]  # a function of a module, say
-            if target in modules and target != source:
-                lazy[source, target] = lazy.get((source, target), True) and is_lazy
-    return sorted(Arrow(*pair, is_lazy) for pair, is_lazy in lazy.items())
+            pairs += [(source, target, lazy)] if target in modules else []
+    return merged(pairs)
+
+
+def merged(pairs: Iterable[tuple[str, str, bool]]) -> list[Arrow]:
+    """Return one arrow for each pair of different names; it is lazy if all of the pair's imports are."""
+    lazy: dict[tuple[str, str], bool] = {}
+    for source, target, is_lazy in pairs:
+        lazy[source, target] = lazy.get((source, target), True) and is_lazy
+    return sorted(Arrow(*pair, is_lazy) for pair, is_lazy in lazy.items() if pair[0] != pair[1])
 
 
 def _imports(node: ast.AST, lazy: bool = False) -> Iterator[tuple[str, bool]]:
@@ -66,12 +72,9 @@ def _imports(node: ast.AST, lazy: bool = False) -> Iterator[tuple[str, bool]]:
         yield from ((alias.name, lazy) for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
         yield from ((f"{node.module}.{alias.name}", lazy) for alias in node.names)
-    inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-    children: Iterable[ast.AST] = ast.iter_child_nodes(node)
-    if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-        children = node.orelse
-    for child in children:
-        yield from _imports(child, inside)
+    typing_only = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+    for child in getattr(node, "orelse", []) if typing_only else ast.iter_child_nodes(node):
+        yield from _imports(child, lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
 
 
 def find_circles(arrows: Iterable[Arrow]) -> list[list[str]]:
@@ -88,32 +91,27 @@ def reachable(arrows: Iterable[Arrow]) -> dict[str, set[str]]:
         targets.setdefault(arrow.source, set()).add(arrow.target)
     reached = {name: set(direct) for name, direct in targets.items()}
     for middle in targets:  # Warshall: paths through `middle`
-        for names in reached.values():
-            if middle in names:
-                names |= reached[middle]
+        for names in filter(lambda names: middle in names, reached.values()):
+            names |= reached[middle]
     return reached
 
 
 def report(root: Path) -> tuple[str, bool]:
-    """Return the printed report on the packages under `root`, and whether it holds nothing forbidden."""
-    modules = find_modules(root)
-    arrows = find_arrows(modules)
-    text = []
+    """Return the printed report on the packages under `root`, and whether nothing in it is forbidden."""
+    arrows = find_arrows(modules := find_modules(root))
+    rooms = merged((room_of(arrow.source), room_of(arrow.target), arrow.lazy) for arrow in arrows)
+    text = [f"{len(rooms)} arrows between rooms", *(f"    {arrow}" for arrow in rooms)]
     for package in PACKAGES:
         files = [path.read_text(encoding="utf-8") for name, path in modules.items() if package_of(name) == package]
         text.append(f"{package:12}{len(files):4} files{sum(len(file.splitlines()) for file in files):8,} lines")
     between = Counter((package_of(arrow.source), package_of(arrow.target)) for arrow in arrows)
     text += [f"{source} → {target}: {count} imports" for (source, target), count in sorted(between.items())]
-    rooms = {(room_of(arrow.source), room_of(arrow.target)) for arrow in arrows}
-    text.append(f"{sum(source != target for source, target in rooms)} arrows between rooms")
-    findings = {
-        "upward": [str(arrow) for arrow in arrows if arrow.upward],
-        "circles, eager imports": [" ↔ ".join(circle) for circle in find_circles(a for a in arrows if not a.lazy)],
-        "circles, lazy ones too": [" ↔ ".join(circle) for circle in find_circles(arrows)],
-    }
-    for title, lines in findings.items():
-        text += [f"{title}: {len(lines) or 'none'}", *(f"    {line}" for line in lines)]
-    return "\n".join(text), not any(findings.values())
+    upward, eager = [arrow for arrow in arrows if arrow.upward], [arrow for arrow in arrows if not arrow.lazy]
+    text += [f"upward: {len(upward) or 'none'}", *(f"    {arrow}" for arrow in upward)]
+    for title, followed in {"circles, eager imports": eager, "circles, lazy ones too": arrows}.items():
+        circles = find_circles(followed)
+        text += [f"{title}: {len(circles) or 'none'}", *(f"    {' ↔ '.join(circle)}" for circle in circles)]
+    return "\n".join(text), not (upward or find_circles(arrows))
 
 
 if __name__ == "__main__":

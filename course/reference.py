@@ -8,27 +8,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from auxlib.errors import CourseError
-from course.architecture import PACKAGES, Arrow, find_arrows, find_modules, package_of, reachable, room_of
+from course.architecture import PACKAGES, Arrow, find_arrows, find_modules, merged, package_of, reachable, room_of
 
-LIBRARY = {  # modules of the public library by task, in the order in which their names are listed
+LIBRARY = {  # rooms of the library by task; of a subpackage every module is listed
     "Generate": ("recipes", "generation", "modeling", "constraints"),
     "The method": ("product", "sparse_logits", "auxiliary", "composition", "keywords"),
-    "Train and keep": ("frozen", "features", "collator", "training", "checkpoint"),
-    "Classify with learned labels": (
-        "classification.ytuning",
-        "classification.encoders",
-        "classification.trainer",
-    ),
-    "Train objectives together": ("tartan.trainer", "tartan.meta_weights", "tartan.objectives"),
-    "Data": ("data.assets", "data.corpora", "data.tasks"),
-    "Worlds with a known truth": (
-        "worlds.letters",
-        "worlds.storyland",
-        "worlds.grammar",
-        "worlds.automaton",
-        "worlds.story_lm",
-    ),
-    "Measure and draw": ("metrics", "flops", "plot"),
+    "Train and save": ("frozen", "features", "collator", "training", "checkpoint"),
+    "Classify with learned labels (Y-Tuning)": ("classification",),
+    "Train objectives jointly (TARTAN)": ("tartan",),
+    "Data": ("data",),
+    "Worlds with a known truth": ("worlds",),
+    "Measure and draw": ("metrics", "benchmarking", "flops", "plot"),
     "Errors": ("errors",),
 }
 
@@ -37,28 +27,37 @@ def public_names(root: Path) -> str:
     """Return the public functions and classes of the library by task, each with its docstring's first sentence.
 
     Raises:
-        CourseError: a module of `LIBRARY` does not exist.
+        CourseError: a room of `LIBRARY` does not exist.
     """
-    tasks = (f"### {task}\n\n" + "\n".join(_names(root, module) for module in LIBRARY[task]) for task in LIBRARY)
-    return "\n".join(tasks)
+    sections = []
+    for task, rooms in LIBRARY.items():
+        tables = [_names(root, path) for room in rooms for path in _modules(root, room)]
+        sections.append("\n".join([f"### {task}", "", *filter(None, tables)]))
+    return "\n".join(sections)
 
 
-def _names(root: Path, module: str) -> str:
-    path = root / "auxlib" / f"{module.replace('.', '/')}.py"
-    if not path.is_file():
-        raise CourseError(
-            f"course.reference.LIBRARY lists auxlib.{module}, but {path} does not exist; correct the list."
-        )
+def _modules(root: Path, room: str) -> list[Path]:
+    folder, file = root / "auxlib" / room, root / "auxlib" / f"{room}.py"
+    if not folder.is_dir() and not file.is_file():
+        raise CourseError(f"course.reference.LIBRARY lists auxlib.{room}, but {file} does not exist; correct the list.")
+    return sorted(folder.glob("*.py")) if folder.is_dir() else [file]
+
+
+def _names(root: Path, path: Path) -> str:
+    """Return one module's table, or nothing for a module without public names."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     defined = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_"]
+    if not defined:
+        return ""
+    module = ".".join(path.relative_to(root).with_suffix("").parts)
     rows = [f"| `{node.name}` | {first_sentence(node)} |" for node in defined]
-    return "\n".join([f"`auxlib.{module}`: {first_sentence(tree)}", "", "| name | purpose |", "|---|---|", *rows, ""])
+    return "\n".join([f"`{module}`: {first_sentence(tree)}", "", "| name | purpose |", "|---|---|", *rows, ""])
 
 
 def first_sentence(node: ast.Module | ast.FunctionDef | ast.ClassDef) -> str:
     """Return the first sentence of a docstring, ready for a cell of a Markdown table."""
     paragraph = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
-    return re.split(r"(?<=[.?!]) ", paragraph)[0].replace("|", r"\|")
+    return re.split(r"(?<=[.?!]) (?=[A-Z])", paragraph)[0].replace("|", r"\|")
 
 
 def rooms_by_floor(root: Path) -> str:
@@ -80,7 +79,7 @@ def rooms_by_floor(root: Path) -> str:
 def find_floors(rooms: set[str], arrows: Iterable[Arrow]) -> list[list[str]]:
     """Return the rooms by floor, each one above the highest room that it imports; a circle shares a floor."""
     below: dict[str, set[str]] = {room: set() for room in rooms}
-    below |= reachable(Arrow(room_of(arrow.source), room_of(arrow.target)) for arrow in arrows)
+    below |= reachable(merged((room_of(arrow.source), room_of(arrow.target), arrow.lazy) for arrow in arrows))
     floors: list[list[str]] = []
     while waiting := rooms.difference(*floors):
         floors.append(sorted(one for one in waiting if all(one in below[x] for x in below[one] & waiting - {one})))

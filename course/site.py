@@ -39,7 +39,7 @@ INCLUDE = re.compile(r"(?<=\{include\} )(\S+)")
 # hints are generated as HTML and stay it: Markdown would read the stars of a formula
 FOLDED = re.compile(r"<details>\s*<summary>(?!Hint )(.*?)</summary>\s*(.*?)\s*</details>", re.DOTALL)
 FRONT = "index.md"
-ROOT_PAGES = {"README.md": "Results and library", "CONTRIBUTING.md": "Contributing"}  # and their names in the menu
+ROOT_PAGES = {"README.md": "Overview", "CONTRIBUTING.md": "Contributing"}  # and their names in the menu
 RUN_PAGE = "run.md"
 
 

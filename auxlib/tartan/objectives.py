@@ -55,9 +55,9 @@ class Objective(nn.Module, ABC):
         rows = torch.randint(len(self.examples), (size,), generator=generator).tolist()
         return self.batch([self.examples[i] for i in rows], generator)
 
-    @abstractmethod
     def batch(self, examples: Sequence[Any], generator: torch.Generator) -> dict[str, Tensor]:
-        """Collate examples: ``input_ids`` and ``mask`` ``[B, T]``, and the targets of the loss."""
+        """Collate examples, here token ids: ``input_ids`` and ``mask`` ``[B, T]``; subclasses add targets."""
+        return texts_batch(examples)
 
     @abstractmethod
     def loss(self, states: Tensor, batch: Batch) -> Tensor:
@@ -101,10 +101,6 @@ class CollapseObjective(Objective):
     def __init__(self, name: str, texts: Texts, strength: float = 1.0) -> None:
         super().__init__(name, texts)
         self.strength = strength
-
-    def batch(self, examples: Texts, generator: torch.Generator) -> dict[str, Tensor]:
-        """Collate texts."""
-        return texts_batch(examples)
 
     def loss(self, states: Tensor, batch: Batch) -> Tensor:
         """Return the mean squared distance of the texts' mean states from their centre."""

@@ -27,19 +27,16 @@ def _is_odds(value: Any) -> bool:
     return isinstance(value, dict) and all(type(prob) in (int, float) for prob in value.values())
 
 
-def _is_rules(value: Any) -> bool:
+def _is_lines(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(line, str) for line in value)
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-TABLES = {
+WORDS = (lambda value: isinstance(value, str), 'words, `"word, word*3, two words"`')
+TABLES = {  # of a grammar file: the type of their values, and its description
     "remember": (_is_odds, "values with probabilities, `{ farm = 0.5, castle = 0.5 }`"),
-    "states": (_is_rules, 'rules, `["PROBABILITY: PHRASE -> STATE", ...]`'),
-    "function": (_is_text, 'words, `"word, word*3, two words"`'),
-    "content": (_is_text, 'words, `"word, word*3, two words"`'),
+    "states": (_is_lines, 'rules, `["PROBABILITY: PHRASE -> STATE", ...]`'),
+    "function": WORDS,
+    "content": WORDS,
 }
 
 

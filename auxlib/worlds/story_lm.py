@@ -6,7 +6,6 @@ a minute of training on a CPU its loss is within a few hundredths of a nat of th
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,15 +14,12 @@ from torch.nn import functional as F
 
 from auxlib.collator import IGNORE_INDEX
 from auxlib.data.assets import data_dir
-from auxlib.data.storage import write_json_atomic
-from auxlib.flops import count_flops
 from auxlib.frozen import Expert, load_expert
 from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.grammar import FULL_STOP
 from auxlib.worlds.storyland import Storyland
 
 if TYPE_CHECKING:
-    from argparse import Namespace
     from pathlib import Path
 
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -70,48 +66,11 @@ def lm_inputs(token_ids: Tensor) -> dict[str, Tensor]:
     return {"input_ids": input_ids, "attention_mask": mask.long(), "labels": labels}
 
 
-def train_story_lm(
-    world: Storyland, sentences: int = 60_000, batch: int = 128, rate: float = 6e-3, width: int = 96, seed: int = 0
-) -> LlamaForCausalLM:
-    """Train a language model on sampled sentences for one epoch; a minute or two on two cores."""
-    from datasets import Dataset
-    from transformers import Trainer, TrainingArguments
-
-    model = new_story_lm(world, width, seed=seed)
-    texts = world.sample(sentences, torch.Generator().manual_seed(seed))
-    rows = Dataset.from_dict({name: column.numpy() for name, column in lm_inputs(texts).items()}).with_format("torch")
-    arguments = TrainingArguments(
-        output_dir="build/training/storyland-lm",
-        num_train_epochs=1,
-        per_device_train_batch_size=batch,
-        learning_rate=rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=30,
-        adam_beta2=0.98,
-        weight_decay=0.01,
-        save_strategy="no",
-        report_to="none",
-        logging_steps=50,
-        seed=seed,
-        use_cpu=not torch.cuda.is_available(),
-    )
-    Trainer(model, arguments, train_dataset=rows).train()
-    return model.cpu()
-
-
 @torch.inference_mode()
 def lm_nll(model: torch.nn.Module, token_ids: Tensor) -> float:
     """Return the NLL of sentences ``[B, T]`` in nats per token; its lower bound is `Storyland.entropy_rate`."""
     device = next(model.parameters()).device
     return float(model.eval()(**lm_inputs(token_ids.to(device)), use_cache=False).loss)
-
-
-def training_flops(model: torch.nn.Module, token_ids: Tensor, sentences: int) -> float:
-    """Return the FLOPs of training on so many sentences like ``token_ids [B, T]``, as counted by `count_flops`."""
-    trained = copy.deepcopy(model).requires_grad_(True)
-    with count_flops(trained) as counter:
-        trained(**lm_inputs(token_ids), use_cache=False)
-    return counter.flops / len(token_ids) * sentences
 
 
 def word_tokenizer(world: Storyland) -> PreTrainedTokenizerFast:
@@ -125,28 +84,3 @@ def word_tokenizer(world: Storyland) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     special = {"bos_token": blank, "pad_token": blank, "eos_token": FULL_STOP}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=True, **special)
-
-
-def train_shipped(args: Namespace) -> int:
-    """Run ``auxlib train storyland-lm``: train a shipped expert and save it with its receipt."""
-    from auxlib.benchmarking import package_versions
-    from auxlib.commands import checkpoint_folder
-
-    full, rate = (60_000, 6e-3) if args.what == SHIPPED_LM else (600_000, 5e-3)
-    world, sentences = Storyland.load(), 2_560 if args.profile == "quick" else full
-    model = train_story_lm(world, sentences, rate=rate, seed=args.seed)
-    unseen = world.sample(5_000, torch.Generator().manual_seed(args.seed + 1))
-    receipt = {
-        "command": f"python -m auxlib train {args.what} --profile {args.profile} --seed {args.seed}",
-        "sentences": sentences,
-        "nll": round(lm_nll(model, unseen), 4),
-        "entropy_rate": round(world.entropy_rate, 4),
-        "training_flops": training_flops(model, unseen[:8], sentences),
-        "versions": package_versions(),
-    }
-    out = checkpoint_folder(args)
-    model.save_pretrained(out)
-    word_tokenizer(world).save_pretrained(out)
-    write_json_atomic(out / "receipt.json", receipt)
-    print(f"{receipt['nll']:.3f} nats/token, the entropy rate is {receipt['entropy_rate']:.3f}; saved in {out}")
-    return 0

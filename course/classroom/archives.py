@@ -40,7 +40,7 @@ def student_files(course: Course, variant: int = 0) -> Files:
     """
     notebooks = {f"notebooks/{row.slug}.ipynb": _assignment(course, row, variant) for row in course.notebooks}
     handout = {Path(name).name: content for name, content in _tree(course.root, ["notebooks/handout"]).items()}
-    modules = _tree(course.root, ["course/exercises", *imported_by_notebooks(course)])
+    modules = _tree(course.root, ["course/exercises", "course/doctor.py", *imported_by_notebooks(course)])
     return _library(course) | _obfuscated(modules) | _set_up(course) | notebooks | handout
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from types import SimpleNamespace
 
 import pytest
 
@@ -249,37 +248,11 @@ def test_a_stream_shows_each_sentence_that_its_own_seed_writes(
         assert sentence in shown
 
 
-def test_a_quick_training_leaves_what_the_course_ships_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("auxlib.commands.data_dir", lambda: tmp_path / "data")
-    assert main(["train", "storyland-lm"]) == 0
-    assert str(tmp_path / "build" / "checkpoints" / "storyland-lm") in capsys.readouterr().out
-    assert not (tmp_path / "data" / "checkpoints").exists()
-
-
-@pytest.mark.parametrize("rank", [0, 1])
-def test_of_several_processes_one_saves(
-    rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    saved: list[Path] = []
-    stuff = SimpleNamespace(train=[], support=[], expert=SimpleNamespace(fingerprint="f"))
-    model = SimpleNamespace(receipt={}, save_pretrained=saved.append)
-    run = SimpleNamespace(steps=[1], losses=[2.0], dev_loss=3.0, minutes=4.0)
-    monkeypatch.setattr("auxlib.commands.data_dir", lambda: tmp_path / "data")
-    monkeypatch.setattr("auxlib.recipes.prepare_data", lambda recipe: stuff)
-    monkeypatch.setattr("auxlib.recipes.train", lambda data, output_dir: (model, run))
-    monkeypatch.setenv("RANK", str(rank))
-    assert main(["train"]) == 0
-    written = [path.name for path in tmp_path.rglob("*.json")]
-    assert (len(saved), written) == ((0, []) if rank else (1, ["real_training.json"]))
-
-
 def test_an_interruption_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted() -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("auxlib.doctor.report", interrupted)
+    monkeypatch.setattr("course.doctor.report", interrupted)
     assert main(["doctor"]) == 130
     assert capsys.readouterr().err == "stopped.\n"
 

@@ -60,7 +60,8 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
         pins.mkdir(parents=True, exist_ok=True)
         (pins / "fake.txt").write_text(f"fake==1.0 --hash=sha256:{sha256_of(folder / archive)}\n")
         members = {name: Path(name).name for name in CONTENT}
-        fake = Asset(name="fake", archive=archive, members=members, title="A fake", licence="none", needs=1, **options)
+        described = {"title": "A fake", "licence": "none", "megabytes": 1}
+        fake = Asset(name="fake", archive=archive, members=members, **described, **options)
         monkeypatch.setitem(ASSETS, "fake", fake)
         monkeypatch.setattr(assets, "data_dir", lambda: tmp_path / "data")
         return fake

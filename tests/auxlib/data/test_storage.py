@@ -19,9 +19,10 @@ import pytest
 import torch
 from datasets import load_from_disk
 
-from auxlib.checkpoint import newest_checkpoint, train_auxiliary
+from auxlib.checkpoint import newest_checkpoint
 from auxlib.errors import TrainingError
 from auxlib.frozen import Expert
+from auxlib.training import train_auxiliary
 from tests.auxlib.data import launched
 from tests.conftest import KEYWORDS, PREAMBLE, SENTENCES
 

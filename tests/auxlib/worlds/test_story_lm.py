@@ -22,8 +22,6 @@ from auxlib.worlds.story_lm import (
     lm_nll,
     load_story_lm,
     new_story_lm,
-    train_story_lm,
-    training_flops,
     word_tokenizer,
 )
 from auxlib.worlds.storyland import Storyland
@@ -114,13 +112,6 @@ def test_the_well_read_model_is_of_the_same_shape_and_nearer_to_the_truth(
     assert gaps[1] < gaps[0] / 2
 
 
-def test_the_receipts_price_of_training_is_six_operations_a_weight_and_token(world: Storyland, texts: Tensor) -> None:
-    model = new_story_lm(world)
-    weights = sum(weight.numel() for weight in model.parameters())
-    read = texts[:8].shape[1] + 1
-    assert training_flops(model, texts[:8], 1000) == pytest.approx(6 * weights * read * 1000, rel=0.05)
-
-
 def test_the_shipped_model_writes_sentences_of_the_language(world: Storyland, expert: Expert) -> None:
     torch.manual_seed(0)
     start = torch.full((50, 1), BLANK)
@@ -136,19 +127,6 @@ def test_an_untrained_model_knows_nothing_yet_and_is_the_same_for_a_seed(world: 
     assert first == same != other
     assert sum(weight.numel() for weight in models[0].parameters()) < 250_000
     assert lm_nll(models[0], texts[:200]) == pytest.approx(math.log(len(world.vocabulary)), abs=0.3)
-
-
-def test_a_few_steps_of_training_help_and_what_is_saved_loads(
-    world: Storyland, texts: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)  # the trainer's folder is relative
-    model = train_story_lm(world, sentences=800, batch=32, width=16)
-    assert lm_nll(model, texts[:200]) < lm_nll(new_story_lm(world, width=16), texts[:200]) - 0.1
-    model.save_pretrained(tmp_path / "lm")
-    word_tokenizer(world).save_pretrained(tmp_path / "lm")
-    loaded = load_story_lm(tmp_path / "lm")
-    assert loaded.fingerprint == fingerprint(model)
-    assert loaded.tokenizer.get_vocab() == world.ids
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:

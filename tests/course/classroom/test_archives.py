@@ -153,7 +153,8 @@ def test_it_holds_the_library_the_exercises_and_what_notebooks_import(files: dic
         assert sources
         assert sources <= packages
         packages -= sources
-    assert {name for name in packages if name.startswith("course/")} == {"course/__init__.py", "course/sliders.py"}
+    of_the_course = {name for name in packages if name.startswith("course/")}
+    assert of_the_course == {"course/__init__.py", "course/doctor.py", "course/sliders.py"}
     others = {name for name in packages if not name.startswith("course/")}
     assert others == {name for name in imported_by_notebooks(COURSE) if name.startswith("experiments/")}
 

@@ -24,9 +24,9 @@ def wrong_calls(code: str) -> Iterator[str]:
     """Yield every call of an imported function or class with a keyword argument that it does not take."""
     tree = ast.parse(code)
     scope: dict[str, object] = {}
-    for node in tree.body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            exec(ast.unparse(node), scope)
+    for statement in tree.body:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            exec(ast.unparse(statement), scope)
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and callable(scope.get(node.func.id)):
             known = inspect.signature(scope[node.func.id]).parameters  # type: ignore[arg-type]
