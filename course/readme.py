@@ -15,17 +15,14 @@ from auxlib.errors import CourseError
 from course.config import Course
 from course.headline import RESULTS, headline, load_figures
 from course.timings import load_timings
-from experiments.claim.results import AGAIN, read_claim
-from experiments.claim.results import RESULTS as RESULTS_OF_CLAIM
-from experiments.claim.table import as_markdown, conclusion, system_rows
-from experiments.control.table import AGAIN as AGAIN_CONTROL
-from experiments.control.table import read_control, real_rows, storyland_rows
-from experiments.smollm.table import AGAIN as AGAIN_RIVALS
-from experiments.smollm.table import read_rivals
-from experiments.smollm.table import rival_rows as rows_of_rivals
-from experiments.speed import table as bench
+from experiments.claim.table import conclusion, system_rows
+from experiments.control import table as control
+from experiments.records import RECORDS
+from experiments.smollm import table as smollm
+from experiments.speed import table as speed
+from experiments.tables import as_markdown
 from experiments.tartan import table as tartan
-from experiments.ytuning import table as labels
+from experiments.ytuning import table as ytuning
 
 COUNTED = Path("data/results/course.json")
 SAMPLES = 8
@@ -86,7 +83,8 @@ def _checks(root: Path) -> str:
 
 def _claim(root: Path) -> str:
     """The verdict on the paper's claim, the table of all systems and the picture."""
-    found = read_claim(root)
+    record = RECORDS["claim"]
+    found = record.read(root)
     if found is None:
         return "The experiment has not been run yet.\n"
     shown = ("system", "keyword", "SLOR", "grammatical", "to the bar", "weights", "a written token")
@@ -94,57 +92,62 @@ def _claim(root: Path) -> str:
     minutes, torch = round(found["seconds"] / 60), found["versions"]["torch"]
     where = f"{len(found['verdicts'])} seeds, {found['sentences']:,} sentences to learn from"
     where += f"; {minutes} minutes on {found['machine']['cores']} cores; torch {torch}"
-    picture = (RESULTS_OF_CLAIM.parent / found["figure"]).as_posix()
+    picture = (record.path.parent / found["figure"]).as_posix()
     return (
-        f"**{conclusion(found)}**\n\n{as_markdown(table)}\nMeasured by `{AGAIN}`: {where}.\n\n"
+        f"**{conclusion(found)}**\n\n{as_markdown(table)}\nMeasured by `{record.command}`: {where}.\n\n"
         f"![{found['figure_alt']}]({picture})\n"
     )
 
 
 def _rivals(root: Path) -> str:
     """The same question with a real model: the table of all who were asked."""
-    found = read_rivals(root)
+    record = RECORDS["smollm"]
+    found = record.read(root)
     if found is None:
-        return f"Not recorded yet: `{AGAIN_RIVALS}` measures it.\n"
+        return f"Not recorded yet: `{record.command}` measures it.\n"
     where = f"{found['seeds']} seeds, {found['sentences']:,} sentences to learn from; SLOR of human sentences "
     where += f"{found['slor_human']:.2f}; {_machine(found)}"
-    return f"{as_markdown(rows_of_rivals(found))}\nMeasured by `{AGAIN_RIVALS}`: {where}.\n"
+    return f"{as_markdown(smollm.system_rows(found))}\nMeasured by `{record.command}`: {where}.\n"
 
 
 def _control(root: Path) -> str:
     """How well writing can be steered: in Storyland beside the exact answers, then with the real model."""
-    found = read_control(root)
+    record = RECORDS["control"]
+    found = record.read(root)
     if found is None:
-        return f"Not recorded yet: `{AGAIN_CONTROL}` measures it.\n"
-    tables = as_markdown(storyland_rows(found)), as_markdown(real_rows(found))
-    return f"Storyland:\n\n{tables[0]}\nSmolLM2:\n\n{tables[1]}\nMeasured by `{AGAIN_CONTROL}`: {_machine(found)}.\n"
+        return f"Not recorded yet: `{record.command}` measures it.\n"
+    tables = as_markdown(control.storyland_rows(found)), as_markdown(control.real_rows(found))
+    return f"Storyland:\n\n{tables[0]}\nSmolLM2:\n\n{tables[1]}\nMeasured by `{record.command}`: {_machine(found)}.\n"
 
 
 def _speed(root: Path) -> str:
     """What it costs beside others, and what was to be reached."""
-    found = bench.read_bench(root)
+    record = RECORDS["speed"]
+    found = record.read(root)
     if found is None:
-        return f"Not recorded yet: `{bench.AGAIN}` measures it.\n"
+        return f"Not recorded yet: `{record.command}` measures it.\n"
     where = f"{found['machine']['cpu']}, {found['machine']['cores']} cores, torch {found['versions']['torch']}"
-    return f"{as_markdown(bench.speed_rows(found))}\nMeasured by `{bench.AGAIN}`: {where}.\n"
+    return f"{as_markdown(speed.speed_rows(found))}\nMeasured by `{record.command}`: {where}.\n"
 
 
 def _labels(root: Path) -> str:
     """What was asked of labels that learn and what they reached, beside everybody else's accuracy."""
-    found = labels.read_labels(root)
+    record = RECORDS["ytuning"]
+    found = record.read(root)
     if found is None:
-        return f"Not recorded yet: `{labels.AGAIN}` measures it.\n"
-    tables = as_markdown(labels.goal_rows(found)), as_markdown(labels.accuracy_rows(found))
-    return f"{tables[0]}\n{tables[1]}\nMeasured by `{labels.AGAIN}`: {found['seeds']} seeds; {_machine(found)}.\n"
+        return f"Not recorded yet: `{record.command}` measures it.\n"
+    tables = as_markdown(ytuning.goal_rows(found)), as_markdown(ytuning.accuracy_rows(found))
+    return f"{tables[0]}\n{tables[1]}\nMeasured by `{record.command}`: {found['seeds']} seeds; {_machine(found)}.\n"
 
 
 def _end_task(root: Path) -> str:
     """What was asked of objectives that learn together, and the same arms in Storyland and on real texts."""
-    found = tartan.read_endtask(root)
+    record = RECORDS["tartan"]
+    found = record.read(root)
     if found is None:
-        return f"Not recorded yet: `{tartan.AGAIN}` measures it.\n"
+        return f"Not recorded yet: `{record.command}` measures it.\n"
     tables = (as_markdown(rows(found)) for rows in (tartan.goal_rows, tartan.story_rows, tartan.real_rows))
-    return "\n".join(tables) + f"\nMeasured by `{tartan.AGAIN}`; {_machine(found)}.\n"
+    return "\n".join(tables) + f"\nMeasured by `{record.command}`; {_machine(found)}.\n"
 
 
 def _machine(found: Mapping[str, Any]) -> str:
