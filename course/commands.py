@@ -13,14 +13,19 @@ from auxlib.errors import CourseError
 
 def add_commands(add: Add) -> None:
     """Add the course's commands to the command line."""
+    from experiments.records import ALIASES, RECORDS
+
+    earlier = ", ".join(f"{alias} ({name})" for alias, name in ALIASES.items())
     run = add("run", run_command, "execute the notebooks and write a page of them")
     run.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="number or name, e.g. 02; all without any")
     run.add_argument("--profile", default="quick", help="quick (default), full or gpu")
     run.add_argument("--jobs", type=positive, default=2, help="notebooks, or trials, at the same time (default 2)")
     run.add_argument(
         "--experiment",
-        choices=("claim", "rivals", "generation", "ytuning", "endtask"),
-        help="run this instead, and record it: an hour",
+        metavar="NAME",
+        type=lambda name: ALIASES.get(name, name),
+        choices=tuple(RECORDS),
+        help=f"run this instead, and record it: an hour. NAME is {', '.join(RECORDS)}; earlier names are {earlier}",
     )
     run.add_argument("--seed", type=int, choices=range(5), help="only one seed of the claim, nothing is recorded")
     run.add_argument("--threads", type=positive, help="threads per notebook; the cores are shared out by default")

@@ -19,15 +19,12 @@ from course.config import Course
 from course.headline import RESULTS, headline, load_figures
 from course.reference import public_names, rooms_by_floor
 from course.timings import load_timings
-from experiments.claim.results import AGAIN as AGAIN_CLAIM
-from experiments.claim.results import RESULTS as RESULTS_OF_CLAIM
-from experiments.claim.results import read_claim
-from experiments.claim.table import as_markdown, conclusion, system_rows
-from experiments.control.table import AGAIN as AGAIN_CONTROL
-from experiments.control.table import read_control, real_rows, storyland_rows
-from experiments.smollm.table import AGAIN as AGAIN_SMOLLM
-from experiments.smollm.table import read_rivals, rival_rows
+from experiments.claim.table import conclusion, system_rows
+from experiments.control.table import real_rows, storyland_rows
+from experiments.records import RECORDS
+from experiments.smollm import table as smollm
 from experiments.speed import table as speed
+from experiments.tables import as_markdown
 from experiments.tartan import table as tartan
 from experiments.ytuning import table as ytuning
 
@@ -160,67 +157,76 @@ def _picture(record_path: Path, record: Mapping[str, Any], up: str) -> str:
 
 def _verdict(course: Course, up: str) -> str:
     """The verdict on the paper's claim in a line."""
-    record = read_claim(course.root)
+    record = RECORDS["claim"].read(course.root)
     return "The experiment has not been run yet.\n" if record is None else f"**{conclusion(record)}**\n"
 
 
 def _claim(course: Course, up: str) -> str:
     """The table of all systems and the picture."""
-    record = read_claim(course.root)
+    record = RECORDS["claim"].read(course.root)
     if record is None:
         return "The experiment has not been run yet.\n"
     table = [{name: row[name] for name in CLAIM_COLUMNS if name in row} for row in system_rows(record)]
     minutes, torch = round(record["seconds"] / 60), record["versions"]["torch"]
     where = f"{len(record['verdicts'])} seeds, {record['sentences']:,} sentences to learn from"
     where += f"; {minutes} minutes on {record['machine']['cores']} cores; torch {torch}"
-    picture = f"![{record['figure_alt']}]({_picture(RESULTS_OF_CLAIM, record, up)})"
-    return f"{as_markdown(table)}\nMeasured by `{AGAIN_CLAIM}`: {where}.\n\n{picture}\n"
+    picture = f"![{record['figure_alt']}]({_picture(RECORDS['claim'].path, record, up)})"
+    return f"{as_markdown(table)}\nMeasured by `{_again('claim')}`: {where}.\n\n{picture}\n"
 
 
 def _smollm(course: Course, up: str) -> str:
     """The systems around the real model."""
-    record = read_rivals(course.root)
+    record = RECORDS["smollm"].read(course.root)
     if record is None:
-        return f"Not recorded yet: `{AGAIN_SMOLLM}` measures it.\n"
+        return f"Not recorded yet: `{_again('smollm')}` measures it.\n"
     where = f"{record['seeds']} seeds, {record['sentences']:,} sentences to learn from; SLOR of human sentences "
     where += f"{record['slor_human']:.2f}; {_machine(record)}"
-    return f"{as_markdown(rival_rows(record))}\nMeasured by `{AGAIN_SMOLLM}`: {where}.\n"
+    return f"{as_markdown(smollm.system_rows(record))}\nMeasured by `{_again('smollm')}`: {where}.\n"
 
 
 def _control(course: Course, up: str) -> str:
     """Several conditions at once: in Storyland beside the exact answers, then with the real model."""
-    record = read_control(course.root)
+    record = RECORDS["control"].read(course.root)
     if record is None:
-        return f"Not recorded yet: `{AGAIN_CONTROL}` measures it.\n"
+        return f"Not recorded yet: `{_again('control')}` measures it.\n"
     tables = as_markdown(storyland_rows(record)), as_markdown(real_rows(record))
-    return f"Storyland:\n\n{tables[0]}\nSmolLM2:\n\n{tables[1]}\nMeasured by `{AGAIN_CONTROL}`: {_machine(record)}.\n"
+    return (
+        f"Storyland:\n\n{tables[0]}\nSmolLM2:\n\n{tables[1]}\nMeasured by `{_again('control')}`: {_machine(record)}.\n"
+    )
 
 
 def _speed(course: Course, up: str) -> str:
     """Measured ratios and the goals that were set beforehand."""
-    record = speed.read_bench(course.root)
+    record = RECORDS["speed"].read(course.root)
     if record is None:
-        return f"Not recorded yet: `{speed.AGAIN}` measures it.\n"
+        return f"Not recorded yet: `{_again('speed')}` measures it.\n"
     where = f"{record['machine']['cpu']}, {record['machine']['cores']} cores, torch {record['versions']['torch']}"
-    return f"{as_markdown(speed.speed_rows(record))}\nMeasured by `{speed.AGAIN}`: {where}.\n"
+    return f"{as_markdown(speed.speed_rows(record))}\nMeasured by `{_again('speed')}`: {where}.\n"
 
 
 def _ytuning(course: Course, up: str) -> str:
     """Goals of the label decoder, and the accuracy of all systems."""
-    record = ytuning.read_labels(course.root)
+    record = RECORDS["ytuning"].read(course.root)
     if record is None:
-        return f"Not recorded yet: `{ytuning.AGAIN}` measures it.\n"
+        return f"Not recorded yet: `{_again('ytuning')}` measures it.\n"
     tables = as_markdown(ytuning.goal_rows(record)), as_markdown(ytuning.accuracy_rows(record))
-    return f"{tables[0]}\n{tables[1]}\nMeasured by `{ytuning.AGAIN}`: {record['seeds']} seeds; {_machine(record)}.\n"
+    return (
+        f"{tables[0]}\n{tables[1]}\nMeasured by `{_again('ytuning')}`: {record['seeds']} seeds; {_machine(record)}.\n"
+    )
 
 
 def _tartan(course: Course, up: str) -> str:
     """Goals of multi-task training, and the accuracy of all arms in Storyland and on real texts."""
-    record = tartan.read_endtask(course.root)
+    record = RECORDS["tartan"].read(course.root)
     if record is None:
-        return f"Not recorded yet: `{tartan.AGAIN}` measures it.\n"
+        return f"Not recorded yet: `{_again('tartan')}` measures it.\n"
     tables = (as_markdown(rows(record)) for rows in (tartan.goal_rows, tartan.story_rows, tartan.real_rows))
-    return "\n".join(tables) + f"\nMeasured by `{tartan.AGAIN}`; {_machine(record)}.\n"
+    return "\n".join(tables) + f"\nMeasured by `{_again('tartan')}`; {_machine(record)}.\n"
+
+
+def _again(name: str) -> str:
+    """Return the command that makes a record again."""
+    return RECORDS[name].command
 
 
 def _machine(record: Mapping[str, Any]) -> str:

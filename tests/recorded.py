@@ -1,25 +1,27 @@
-"""Recorded results, as a test finds them."""
+"""Recorded results, for tests."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from experiments.runner import load_experiment, load_record
+
 ROOT = Path(__file__).parents[1]
 
 
-def recorded(load: Callable[[Path], dict[str, Any] | None]) -> dict[str, Any]:
-    """What ``load`` reads, which refuses what other code or data have made; the test is skipped where there is none."""
-    found = load(ROOT)
-    if found is None:
+def recorded(name: str) -> dict[str, Any]:
+    """Return an experiment's record, refused if other code or data have made it; skip the test where there is none."""
+    results = load_record(load_experiment(name), ROOT)
+    if results is None:
         pytest.skip("the experiment has not been run yet")
-    return found
+    return results
 
 
-def every_system_has_a_figure_or_an_error(found: dict[str, Any], planned: Iterable[str]) -> bool:
-    """None is missing, none is empty, and they stand in the order of the plan."""
-    systems = found["systems"]
+def every_system_has_a_figure_or_an_error(results: dict[str, Any], planned: Iterable[str]) -> bool:
+    """Return whether the systems are those of the plan in its order, each with figures or an error."""
+    systems = results["systems"]
     return list(systems) == list(planned) and all("accuracy_interval" in s or "error" in s for s in systems.values())

@@ -1,81 +1,76 @@
-"""Against what? Systems that read the keyword as a word in front of the sentence, and learn to use it.
+"""Systems that read the keyword as a word before the sentence: one class with different trainable parameters.
 
-From scratch in three sizes, fine-tuned, LoRA, a learned prompt, and the untouched model with the keyword in front: the
-same thirty lines, with other parameters learning.
+From scratch in three sizes, full fine-tuning, LoRA, prompt tuning, and the untrained model with a keyword prompt.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from auxlib.frozen import Expert, freeze
 from auxlib.worlds.story_lm import new_story_lm
 from auxlib.worlds.storyland import Storyland
-from experiments.baselines.reading import DecodingContext, Memory, System, unread
-
-if TYPE_CHECKING:
-    from transformers import LlamaForCausalLM
+from experiments.baselines.decoding import DecodingContext, Memory, System, unread
+from experiments.lora import add_lora
 
 
 class Prefixed(System):
     """A causal language model that reads ``prompt, keyword, <s>, w_1, …``.
 
     Args:
-        lm: the language model, as it is to be trained.
-        prompt: how many learned vectors stand in front of the keyword (Lester et al. 2021).
-        told: without it every keyword reads as "nothing": an unconditional model of the same shape.
+        lm: a causal language model; its trainable parameters are those that require gradients.
+        prompt: number of learned vectors before the keyword (Lester et al. 2021).
+        conditional: if False every keyword is replaced by none: an unconditional model of the same shape.
     """
 
-    def __init__(self, lm: nn.Module, prompt: int = 0, told: bool = True) -> None:
+    def __init__(self, lm: Any, prompt: int = 0, conditional: bool = True) -> None:
         super().__init__()
-        self.lm, self.told = lm, told
+        self.lm = lm
+        self.conditional = conditional
         self.prompt = nn.Parameter(0.02 * torch.randn(prompt, lm.config.hidden_size))
 
-    def forward(self, reading: DecodingContext, memory: Memory | None = None) -> Tensor:
-        """Logits ``[B, T, V]`` of the places that are not in memory yet."""
+    def forward(self, context: DecodingContext, memory: Memory | None = None) -> Tensor:
+        """Return logits ``[B, T, V]`` at the positions that are not in memory yet."""
         front, embed = len(self.prompt) + 1, self.lm.get_input_embeddings()
-        new, cache = unread(reading, memory, front)
-        inputs, begins = embed(new), new.shape == reading.token_ids.shape
+        new, cache = unread(context, memory, front)
+        inputs, begins = embed(new), new.shape == context.token_ids.shape
         if begins:
-            keyword = embed(reading.keyword_ids * self.told)[:, None]
+            keyword = embed(context.keyword_ids * self.conditional)[:, None]
             inputs = torch.cat([self.prompt.expand(len(keyword), -1, -1), keyword, inputs], 1)
         logits = self.lm(inputs_embeds=inputs, past_key_values=cache, use_cache=cache is not None).logits
         return logits[:, front * begins :]
 
 
-def from_scratch(world: Storyland, width: int, layers: int, seed: int, told: bool = True) -> Prefixed:
-    """The paper's baseline: a conditional language model that starts with nothing."""
-    return Prefixed(new_story_lm(world, width, layers, seed), told=told)
+def from_scratch(world: Storyland, width: int, layers: int, seed: int, conditional: bool = True) -> Prefixed:
+    """Return the paper's baseline: a conditional language model with random weights."""
+    return Prefixed(new_story_lm(world, width, layers, seed), conditional=conditional)
 
 
 def fine_tuned(expert: Expert) -> Prefixed:
-    """A copy of the expert, all of which may learn."""
+    """Return a copy of the expert with all weights trainable."""
     return Prefixed(_copy(expert).requires_grad_(True))
 
 
 def lora(expert: Expert, rank: int) -> Prefixed:
-    """A copy of the expert with low-rank updates beside every linear layer (Hu et al. 2021), by `peft`."""
-    from peft import LoraConfig, get_peft_model
-
-    # the output matrix is tied to the embedding and stays as it is, which is also peft's default
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-    return Prefixed(get_peft_model(_copy(expert), config))
+    """Return a copy of the expert with low-rank updates; its output layer, tied to the embedding, has none."""
+    return Prefixed(add_lora(_copy(expert), rank, task_type="CAUSAL_LM"))
 
 
 def prompt_tuned(expert: Expert, prompt: int) -> Prefixed:
-    """The expert as it is, behind a prompt that learns."""
+    """Return the frozen expert with a trainable prompt."""
     return Prefixed(freeze(_copy(expert)), prompt)
 
 
 def prompted(expert: Expert) -> Prefixed:
-    """The expert as it is, with the keyword in front, and no training at all."""
+    """Return the frozen expert with the keyword as a prompt, and nothing to train."""
     return prompt_tuned(expert, 0)
 
 
-def _copy(expert: Expert) -> LlamaForCausalLM:
-    """The expert itself is read and never written; what learns is always a copy."""
+def _copy(expert: Expert) -> PreTrainedModel:
+    """Return a copy of the expert's model; the expert itself is never trained."""
     return copy.deepcopy(expert.model)

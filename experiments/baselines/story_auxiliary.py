@@ -1,8 +1,8 @@
-"""What is the auxiliary of Storyland?
+"""The auxiliary of Storyland, which notebook 05 builds, with a switch for every design choice.
 
-The one that notebook 05 builds: the keyword gates features of the expert's hidden state, a step in the expert's own
-output space says what kind of word should come, and a boost lifts the keyword itself while it is missing. Every choice
-in it can be undone, because an ablation needs them one at a time. The real expert's auxiliary is in `auxlib.auxiliary`.
+The keyword gates features of the expert's hidden state; a step in the expert's output space raises the words of a
+kind; a boost raises the keyword itself while it is missing. Ablations undo the choices one at a time. The auxiliary of
+SmolLM2 is in `auxlib.auxiliary`.
 
 Axes: ``B`` sentences, ``T`` tokens, ``V`` words, ``D`` the expert's width.
 """
@@ -21,13 +21,13 @@ class StoryAuxiliaryConfig:
     """The shape of an auxiliary.
 
     Attributes:
-        width: of its features.
+        width: number of features.
         mix: a second layer over the gated features, as in notebook 05.
-        writes: "hidden" steps in the expert's output space; "logits" has an output matrix of its own.
-        flag: whether it is told if the keyword has been said.
-        boost: whether it can lift the keyword itself.
-        zero_init: starts as the frozen expert; otherwise as a random product.
-        adds: whether the expert's logits are added; without them its features are all that is left of it.
+        output_mode: "hidden" steps in the expert's output space; "logits" has an output matrix of its own.
+        flag: whether the keyword's occurrence so far is an input.
+        boost: whether the keyword itself has a logit of its own.
+        zero_init: start as the frozen expert; otherwise as a random product.
+        adds: whether the expert's logits are added; without them only its states are used.
     """
 
     width: int = 64
@@ -40,7 +40,7 @@ class StoryAuxiliaryConfig:
 
 
 class Gate(nn.Module):
-    """Features of state, keyword and flag; the keyword decides how much each of them counts."""
+    """Features of state, keyword and flag, gated by the keyword."""
 
     def __init__(self, W: Tensor, width: int) -> None:
         super().__init__()
@@ -50,17 +50,17 @@ class Gate(nn.Module):
         self.flag, self.gate = nn.Embedding(2, width), nn.Linear(D, width)
 
     def forward(self, hidden: Tensor, keyword_ids: Tensor, seen: Tensor) -> Tensor:
-        """``[B, T, D]``, ``[B]`` and ``[B, T]`` to ``[B, T, width]``."""
+        """Return features ``[B, T, width]`` of states ``[B, T, D]``, keywords ``[B]`` and flags ``[B, T]``."""
         keyword = self.keyword(keyword_ids)[:, None]
         features = self.read_state(hidden) + self.read_keyword(keyword) + self.flag(seen.long())
         return F.gelu(features) * self.gate(keyword)
 
 
 class StoryAuxiliary(nn.Module):
-    """The trainable half of the product.
+    """The trainable factor of the product.
 
     Args:
-        W: the expert's unembedding ``[V, D]``; read, never trained.
+        W: the expert's unembedding ``[V, D]``, frozen.
     """
 
     def __init__(self, W: Tensor, config: StoryAuxiliaryConfig | None = None) -> None:
@@ -77,9 +77,9 @@ class StoryAuxiliary(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, hidden: Tensor, keyword_ids: Tensor, seen: Tensor, weight: float = 1.0) -> Tensor:
-        """Joint logits ``[B, T, V]`` from the expert's states ``[B, T, D]``, ``keyword_ids [B]`` and ``seen [B, T]``.
+        """Return joint logits ``[B, T, V]`` from states ``[B, T, D]``, ``keyword_ids [B]`` and ``seen [B, T]``.
 
-        Keyword 0 asks for nothing.
+        Keyword 0 is none.
         """
         seen = seen | (keyword_ids == 0)[:, None]
         u = self.gate(hidden, keyword_ids, seen if self.config.flag else torch.zeros_like(seen))
@@ -87,9 +87,9 @@ class StoryAuxiliary(nn.Module):
             u = u + F.gelu(self.mix(u))
         step = weight * self.step(u)
         states = hidden if self.config.adds else torch.zeros_like(hidden)
-        # a step in the hidden space needs one product with W for the sum of both experts
-        together = self.config.output_mode == "hidden"
-        joint_logits = self.unembed(states + step) if together else self.unembed(states) + step
+        # a step in the hidden space needs only one product with W
+        in_hidden = self.config.output_mode == "hidden"
+        joint_logits = self.unembed(states + step) if in_hidden else self.unembed(states) + step
         if not self.config.boost:
             return joint_logits
         lift = weight * self.boost(u) * ~seen[..., None]

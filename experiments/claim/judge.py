@@ -1,7 +1,8 @@
-"""How good are sentences of Storyland, judged by its own truth?
+"""Control and fluency of Storyland's sentences, judged by the true process.
 
-No model judges here. Whether a sentence can be said at all, and how likely it is, is known exactly; nothing is clipped
-and no sample is left out. Axes: ``B`` sentences, ``T`` tokens, ``V`` words.
+Whether a sentence is possible, and how likely it is, is known exactly; no model judges.
+
+Axes: ``B`` sentences, ``T`` tokens, ``V`` words.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from torch.nn import functional as F
 from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.storyland import Storyland
 
-DOUBT = 0.01  # how sure the judge is that a sentence follows the grammar: all but this
-LOOSE = 0.1  # share of the unigram in the judge's second opinion, so that no word is impossible
+DOUBT = 0.01  # prior of a sentence that does not follow the grammar
+UNIGRAM_SHARE = 0.1  # of the mixture for such sentences, so that no word is impossible
 
 
 def holds_keyword(token_ids: Tensor, keyword_ids: Tensor) -> Tensor:
-    """Whether each sentence ``[B, T]`` says its keyword ``[B]``, as a whole word; ``[B]``."""
+    """Return whether each sentence ``[B, T]`` contains its keyword ``[B]``, as a whole word; ``[B]``."""
     return (token_ids == keyword_ids[:, None]).any(1)
 
 
 def distinct_pairs(token_ids: Tensor) -> float:
-    """Share of different pairs of neighbouring words among all pairs (distinct-2)."""
+    """Return the share of distinct pairs of adjacent words (distinct-2)."""
     pairs = torch.stack([token_ids[:, :-1], token_ids[:, 1:]], -1)[token_ids[:, 1:] != BLANK]
     return len(pairs.unique(dim=0)) / max(1, len(pairs))
 
@@ -39,15 +40,14 @@ class StoryJudge:
         self.unigram = world.unigram_probs()
 
     def slor(self, token_ids: Tensor) -> Tensor:
-        """``(log P(s) − log P_u(s)) / |s|`` in nats per token, ``[B]`` (Kann et al. 2018), P_u the world's word shares.
+        """Return ``(log P(s) − log P_u(s)) / |s|`` in nats per token, ``[B]`` (Kann et al. 2018), P_u the word shares.
 
-        P is the truth of a judge with a doubt: with 0.99 the sentence follows the grammar, with 0.01 only the world's
-        best bigram (nine parts) and its word shares (one part). So a sentence that the grammar cannot say is not
-        infinitely bad, but it does lose all that the grammar knows beyond pairs of words.
+        P mixes the true process (0.99) with nine parts of the world's best bigram and one of its word shares (0.01). So
+        an ungrammatical sentence has finite SLOR, but loses what the grammar knows beyond pairs of words.
         """
         real = token_ids != BLANK
         before = F.pad(token_ids, (1, 0), value=BLANK)[:, :-1]
-        loose = (1 - LOOSE) * self.bigram[before, token_ids] + LOOSE * self.unigram[token_ids]
+        loose = (1 - UNIGRAM_SHARE) * self.bigram[before, token_ids] + UNIGRAM_SHARE * self.unigram[token_ids]
         second = torch.where(real, loose.log(), 0.0).sum(1)
         log_p = torch.logaddexp(self.world.log_prob(token_ids) + log(1 - DOUBT), second + log(DOUBT))
         log_unigram = torch.where(real, self.unigram[token_ids].log(), 0.0).sum(1)

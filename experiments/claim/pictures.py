@@ -1,4 +1,4 @@
-"""How do the results look? One function for each figure of the experiment, drawn from what it recorded.
+"""Pictures of the claim's results, one function for each, from the record and the recorded curves.
 
 Lines are medians over seeds, bands reach from the lowest to the highest seed.
 """
@@ -14,11 +14,11 @@ from typing import Any
 
 from auxlib.data.storage import write_json_atomic
 from auxlib.plot import Picture, curves, weight_sweep
-from experiments.claim.campaign import WHOLE
 from experiments.claim.plan import SYSTEMS
-from experiments.claim.results import CURVES, RESULTS
+from experiments.claim.setup import WHOLE
+from experiments.records import CLAIM_CURVES, RECORDS
 
-Recorded = Sequence[Mapping[str, Any]]
+Curves = Sequence[Mapping[str, Any]]  # one entry a trial, from `report.curves`
 Line = tuple[list[float], list[float]]
 LEARNERS = ("auxiliary", "own_trunk", "scratch", "scratch_aided", "fine_tuned", "lora_16")
 AXES = {
@@ -34,13 +34,13 @@ FIGURES = {
 }
 
 
-def load_curves(root: Path) -> Recorded:
-    """What the experiment kept for pictures."""
-    return json.loads((root / CURVES).read_text(encoding="utf-8"))
+def load_curves(root: Path) -> Curves:
+    """Return the recorded curves of all trials."""
+    return json.loads((root / CLAIM_CURVES).read_text(encoding="utf-8"))
 
 
-def against_cost(
-    recorded: Recorded,
+def over_cost(
+    recorded: Curves,
     title: str,
     figure: str = "accuracy",
     axis: str = "flops",
@@ -49,7 +49,7 @@ def against_cost(
     live: Mapping[str, Line] | None = None,
     levels: Mapping[str, float] | None = None,
 ) -> Picture:
-    """A figure of merit over what was spent (F1, F2, F5); ``live`` lines of the reader's own lie on top."""
+    """Plot a figure of merit over cost (F1, F2, F5), with the reader's own ``live`` lines on top."""
     label, unit = AXES[axis]
     lines, bands = {}, {}
     for name in systems:
@@ -64,22 +64,24 @@ def against_cost(
 
 
 def illustrate(root: Path) -> None:
-    """Draw the figure of the README beside the results, and put its description into them."""
-    found = json.loads((root / RESULTS).read_text(encoding="utf-8"))
-    ratio = found["flops_ratio"]
+    """Draw the README's figure beside the record, and add its file name and description to the record."""
+    path = root / RECORDS["claim"].path
+    results = json.loads(path.read_text(encoding="utf-8"))
+    ratio = results["flops_ratio"]
     title = "Control and grammar together, over cost"
     title += "" if ratio is None else f": as far as from scratch with {ratio:.0f} times fewer operations"
-    picture = against_cost(load_curves(root), title, "success")
-    (root / RESULTS).with_suffix(".png").write_bytes(picture.png)
-    write_json_atomic(root / RESULTS, found | {"figure": RESULTS.with_suffix(".png").name, "figure_alt": picture.alt})
+    picture = over_cost(load_curves(root), title, "success")
+    path.with_suffix(".png").write_bytes(picture.png)
+    write_json_atomic(path, results | {"figure": path.with_suffix(".png").name, "figure_alt": picture.alt})
 
 
-def _length(runs: Recorded) -> int:
+def _length(runs: Curves) -> int:
+    """Return the number of checkpoints that all runs have."""
     return min(len(run["curve"]["step"]) for run in runs)
 
 
-def turned(recorded: Recorded, title: str, system: str = "auxiliary") -> Picture:
-    """What the weight λ does to control and to fluency (F3)."""
+def over_weight(recorded: Curves, title: str, system: str = "auxiliary") -> Picture:
+    """Plot control and fluency over the weight λ (F3)."""
     points = _by_weight(recorded, system)
     weights = sorted(points)
     series = {
@@ -89,32 +91,33 @@ def turned(recorded: Recorded, title: str, system: str = "auxiliary") -> Picture
     return weight_sweep(weights, series, title)
 
 
-def frontier(found: Mapping[str, Any], recorded: Recorded, title: str, systems: Sequence[str]) -> Picture:
-    """Keyword accuracy over the drift from the frozen expert, with the exact frontier that nothing can pass (F3).
+def frontier(results: Mapping[str, Any], recorded: Curves, title: str, systems: Sequence[str]) -> Picture:
+    """Plot keyword accuracy over drift from the frozen expert, with the exact frontier (F3).
 
-    A system with a dial is a line, any other is a point.
+    A system that was measured at several weights λ is a line, any other a point.
     """
-    exact = found["frontier"]
+    exact = results["frontier"]
     lines: dict[str, Line] = {"exact frontier": ([drift for _, drift in exact], [accuracy for accuracy, _ in exact])}
     for name in systems:
         points = _by_weight(recorded, name)
         drawn = [
             [median([p[key] for p in points[weight]]) for key in ("drift", "accuracy")] for weight in sorted(points)
         ]
-        drawn = drawn or [[found["systems"][name][key] for key in ("drift", "accuracy")]]
+        drawn = drawn or [[results["systems"][name][key] for key in ("drift", "accuracy")]]
         lines[SYSTEMS[name].label] = [drift for drift, _ in drawn], [accuracy for _, accuracy in drawn]
     lines = {name: _drawable(line) for name, line in lines.items()}
     return curves(lines, "drift from the expert, KL (nats per sentence)", FIGURES["accuracy"], title, log_x=True)
 
 
 def _drawable(line: Line) -> Line:
-    """Without points too near to the expert for a logarithmic axis."""
+    """Drop points whose drift is too small for a logarithmic axis."""
     kept = [(x, y) for x, y in zip(*line, strict=True) if x > 0.05]
     return [x for x, _ in kept], [y for _, y in kept]
 
 
-def _by_weight(recorded: Recorded, system: str) -> dict[float, list[Mapping[str, float]]]:
-    points = defaultdict(list)
+def _by_weight(recorded: Curves, system: str) -> dict[float, list[Mapping[str, float]]]:
+    """Return the test figures of all seeds at each weight λ."""
+    points: dict[float, list[Mapping[str, float]]] = defaultdict(list)
     for run in recorded:
         if run["system"] == system and run["dial"] and run["sentences"] == WHOLE.train:
             for point in run["dial"]:
@@ -124,11 +127,11 @@ def _by_weight(recorded: Recorded, system: str) -> dict[float, list[Mapping[str,
     return dict(points)
 
 
-def data_efficiency(recorded: Recorded, title: str, systems: Sequence[str]) -> Picture:
-    """Keyword accuracy that was reached at the end, over the sentences there were to learn from (F4)."""
-    lines = {}
+def data_efficiency(recorded: Curves, title: str, systems: Sequence[str]) -> Picture:
+    """Plot final keyword accuracy over the number of training sentences (F4)."""
+    lines: dict[str, Line] = {}
     for name in systems:
-        reached = defaultdict(list)
+        reached: dict[float, list[float]] = defaultdict(list)
         for run in recorded:
             if run["system"] == name and run["seed"] < 1:
                 reached[run["sentences"]].append(run["curve"]["accuracy"][-1])
@@ -137,8 +140,8 @@ def data_efficiency(recorded: Recorded, title: str, systems: Sequence[str]) -> P
     return curves(lines, "sentences to learn from", FIGURES["accuracy"], title, log_x=True)
 
 
-def starts(recorded: Recorded, title: str, steps: int = 100) -> Picture:
-    """The training loss from the first step on, for a start at zero and a random one (F6)."""
+def first_losses(recorded: Curves, title: str, steps: int = 100) -> Picture:
+    """Plot the training loss of the first steps, for zero and for random initialisation (F6)."""
     lines = {}
     for name, label in (("auxiliary", "starts at zero"), ("random_init", "starts at random")):
         run = next(run for run in recorded if run["system"] == name and run["early_losses"])
@@ -147,10 +150,10 @@ def starts(recorded: Recorded, title: str, steps: int = 100) -> Picture:
     return curves(lines, "step", "loss (nats per token)", title, log_x=True)
 
 
-def tasks(found: Mapping[str, Any], pretraining: float, title: str, most: int = 12) -> Picture:
-    """Operations for so many tasks, pre-training included: where the lines cross, it has paid (F10)."""
+def over_tasks(results: Mapping[str, Any], pretraining: float, title: str, most: int = 12) -> Picture:
+    """Plot total operations over the number of tasks, pre-training included; it pays where the lines cross (F10)."""
     count = list(range(most + 1))
-    costs = {name: found["systems"][name]["flops_to_bar"] for name in ("scratch", "auxiliary")}
+    costs = {name: results["systems"][name]["flops_to_bar"] for name in ("scratch", "auxiliary")}
     lines = {
         "each task from scratch": (count, [n * costs["scratch"] / 1e12 for n in count]),
         "pre-training, then auxiliaries": (count, [(pretraining + n * costs["auxiliary"]) / 1e12 for n in count]),

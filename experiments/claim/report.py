@@ -1,12 +1,11 @@
-"""What came out? All trials of the experiment gathered into one file: the verdict, a figure for every system, and what
-has failed. Tables and pictures are made from that file and from nothing else."""
+"""The claim's results: verdicts, the figures of every system, failures; and the curves for the pictures."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from math import inf, sqrt
-from pathlib import Path
 from statistics import median, stdev
 from typing import Any
 
@@ -19,26 +18,23 @@ from auxlib.flops import ComputeLedger, break_even
 from auxlib.metrics import min_kl_for_success, wilson
 from auxlib.worlds.grammar import FULL_STOP
 from auxlib.worlds.story_lm import SHIPPED_LM_600K, load_story_lm
-from experiments.baselines.beside import FrozenExpertSystem
-from experiments.baselines.reading import DecodingContext, write
-from experiments.claim.campaign import SEARCH_SEED, made_by
+from experiments.baselines.decoding import DecodingContext, write
+from experiments.baselines.frozen_expert import FrozenExpertSystem
 from experiments.claim.judge import holds_keyword
 from experiments.claim.plan import SYSTEMS
-from experiments.claim.results import AGAIN, FACTORS, RESULTS, read_claim
-from experiments.claim.rule import Threshold, Z, best, first_passing_checkpoint, supported, verdict
-from experiments.claim.setup import TrialSetup, TrialSize, load_world, train_steps, training_batches
-from experiments.runner import Record, require_probe, require_provenance
+from experiments.claim.rule import FACTORS, Threshold, Z, best, first_passing_checkpoint, supported, verdict
+from experiments.claim.setup import SEARCH_SEED, TrialSetup, TrialSize, load_world, train_steps, training_batches
+from experiments.records import Record
 
 POOLED = ("accuracy", "grammatical", "success", "slor", "drift", "distinct_2", "nll")
-EARLY_OF = ("auxiliary", "random_init")  # whose first losses a picture shows
-PROBE_TOLERANCE = 5e-4  # the probe is in float32 throughout, and processors agree to its fourth digit
-WRITTEN = 20_000  # sentences of the expert alone, for the base rates
-T_975 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # Student's t for so many seeds
+EARLY_OF = ("auxiliary", "random_init")  # systems whose first losses a picture shows
+BASE_RATE_SAMPLES = 20_000  # sentences of the expert alone
+T_975 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # Student's t by the number of seeds
 Frontier = tuple[Tensor, Tensor]
 
 
 def assemble(records: Sequence[Record], sentences: int) -> dict[str, Any]:
-    """The results: the verdict by seed, and for every system its pooled test figures or its error."""
+    """Return the results: the verdict by seed, and for every system its pooled test figures or its error."""
     main = [record for record in records if record["sentences"] == sentences]
     done = {(record["system"], record["seed"]): record for record in main if "error" not in record}
     seeds = sorted({record["seed"] for record in main})
@@ -47,18 +43,18 @@ def assemble(records: Sequence[Record], sentences: int) -> dict[str, Any]:
     frontier = control_frontier()
     planned = [name for name, spec in SYSTEMS.items() if min(seeds, default=0) < spec.seeds]
     systems = {name: _of_system(name, [r for r in main if r["system"] == name], bars, frontier) for name in planned}
-    ratios = sorted((v for v in verdicts.values() if "factors" in v), key=lambda found: found["flops_ratio"])
+    ratios = sorted((v for v in verdicts.values() if "factors" in v), key=lambda v: v["flops_ratio"])
     return {
         "supported": supported(list(verdicts.values())),
-        "seeds_passing": sum(found["passes"] for found in verdicts.values()),
-        "flops_ratio": _middle(found["flops_ratio"] for found in ratios),
-        "flops_ratio_to_best": _middle(found["flops_ratio_to_best"] for found in ratios),
+        "seeds_passing": sum(verdict["passes"] for verdict in verdicts.values()),
+        "flops_ratio": _middle(v["flops_ratio"] for v in ratios),
+        "flops_ratio_to_best": _middle(v["flops_ratio_to_best"] for v in ratios),
         # of the seed in the middle, for only one seed's factors make up its ratio
         "factors": ratios[(len(ratios) - 1) // 2]["factors"] if ratios else dict.fromkeys(FACTORS),
-        "accuracy": {name: found.get("accuracy_interval") for name, found in systems.items()},
-        "slor": {name: found.get("slor_interval") for name, found in systems.items()},
-        "control_efficiency": {name: found.get("efficiency") for name, found in systems.items()},
-        "break_even": _tasks(systems),
+        "accuracy": {name: system.get("accuracy_interval") for name, system in systems.items()},
+        "slor": {name: system.get("slor_interval") for name, system in systems.items()},
+        "control_efficiency": {name: system.get("efficiency") for name, system in systems.items()},
+        "break_even": _break_even(systems),
         "failed": {f"{r['system']}, seed {r['seed']}": r["error"] for r in records if "error" in r},
         "sentences": sentences,
         "verdicts": verdicts,
@@ -72,22 +68,22 @@ def assemble(records: Sequence[Record], sentences: int) -> dict[str, Any]:
 
 
 def _of_seed(scratch: Record | None, ours: Record | None) -> dict[str, Any]:
-    """The rule's verdict, and where its factor came from."""
+    """Return the rule's verdict, and the factors of its ratio of operations."""
     if scratch is None or ours is None:
         return {"passes": False, "why": "a system failed"}
-    found = verdict(scratch["curve"], ours["curve"])
-    if "flops_ratio" not in found:
-        return found
+    judged = verdict(scratch["curve"], ours["curve"])
+    if "flops_ratio" not in judged:
+        return judged
     theirs, mine = (
-        found[f"{name}_step"] * r["ledger"]["batch"] for name, r in (("scratch", scratch), ("auxiliary", ours))
+        judged[f"{name}_step"] * r["ledger"]["batch"] for name, r in (("scratch", scratch), ("auxiliary", ours))
     )
     uncached = ours["ledger"]["step_flops"] / ours["ledger"]["batch"] + ours["ledger"]["read_flops"]
-    factors = theirs / mine, found["scratch_flops"] / theirs / uncached, uncached * mine / found["auxiliary_flops"]
-    return found | {"sentences_read": [theirs, mine], "factors": dict(zip(FACTORS, factors, strict=True))}
+    factors = theirs / mine, judged["scratch_flops"] / theirs / uncached, uncached * mine / judged["auxiliary_flops"]
+    return judged | {"sentences_read": [theirs, mine], "factors": dict(zip(FACTORS, factors, strict=True))}
 
 
 def _bar(scratch: Sequence[Mapping[str, Any]]) -> tuple[Threshold, float]:
-    """The bar that training from scratch sets in one seed, and what it cost itself to get there, as the rule has it."""
+    """Return the bar that training from scratch sets in one seed, and its own cost to it by the rule."""
     top = best(scratch)
     bar = Threshold.of(top["dev"])
     return bar, (first_passing_checkpoint(scratch, bar) or top)["flops"]
@@ -96,7 +92,7 @@ def _bar(scratch: Sequence[Mapping[str, Any]]) -> tuple[Threshold, float]:
 def _of_system(
     name: str, records: Sequence[Record], bars: Mapping[int, tuple[Threshold, float]], frontier: Frontier
 ) -> dict[str, Any]:
-    """One system over its seeds, each at the checkpoint that its development figures chose."""
+    """Return one system's figures over its seeds, each at its best checkpoint on development data."""
     done = [record for record in records if "error" not in record]
     broken = {"failed_seeds": [record["seed"] for record in records if "error" in record]}
     if not done:
@@ -129,18 +125,18 @@ def _of_system(
 
 
 def _pooled(tests: Sequence[Mapping[str, float]], frontier: Frontier) -> dict[str, Any]:
-    """Test figures over all samples of all seeds; and how much of the drift was needed.
+    """Return test figures over all samples of all seeds, and the efficiency: least possible drift over drift.
 
     95 % intervals are over seeds (Student's t), and never narrower than those over sentences.
     """
-    n = sum(test["n"] for test in tests)
+    n = int(sum(test["n"] for test in tests))
     mean = {key: sum(test[key] for test in tests) / len(tests) for key in POOLED if key in tests[0]}
     accuracy, slor = mean["accuracy"], mean["slor"]
     spread, half = (_half_width([test[key] for test in tests]) for key in ("accuracy", "slor"))
     low, high = wilson(round(accuracy * n), n)
     low, high = max(0.0, min(low, accuracy - spread)), min(1.0, max(high, accuracy + spread))
     half = max(half, Z * sqrt(sum(test["slor_se"] ** 2 for test in tests)) / len(tests))
-    drifted = mean["drift"] > 0.05  # below, both are noise
+    drifted = mean["drift"] > 0.05  # below that, the ratio is noise
     return {
         **{key: round(value, 4) for key, value in mean.items()},
         "accuracy_interval": [round(value, 4) for value in (accuracy, low, high)],
@@ -152,38 +148,40 @@ def _pooled(tests: Sequence[Mapping[str, float]], frontier: Frontier) -> dict[st
 
 
 def _half_width(values: Sequence[float]) -> float:
-    """Half of a mean's 95 % interval by Student's t; 0 for a single value, which says nothing of spread."""
+    """Return half of a mean's 95 % interval by Student's t; 0 for a single value, whose spread is unknown."""
     return T_975[len(values)] * stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
 
 
 def control_frontier() -> Frontier:
-    """How often the expert says each keyword by chance, and how often each is asked for: ``[C]`` and ``[C]``."""
+    """Return each keyword's base rate under the expert, and its share of the requests: ``[C]`` and ``[C]``."""
     world, expert = load_world(), FrozenExpertSystem(load_story_lm(SHIPPED_LM_600K))
-    nothing = torch.zeros(WRITTEN, dtype=torch.long)
+    nothing = torch.zeros(BASE_RATE_SAMPLES, dtype=torch.long)
     written, _ = write(expert, nothing, world.ids[FULL_STOP], torch.Generator().manual_seed(0))
     shares = world.keyword_probs
-    asked = shares.nonzero()[:, 0]
-    rates = torch.stack([holds_keyword(written, word.expand(WRITTEN)).double().mean() for word in asked])
-    return rates.clamp(min=0.5 / WRITTEN), shares[asked]
+    keywords = shares.nonzero()[:, 0]
+    rates = torch.stack([holds_keyword(written, word.expand(BASE_RATE_SAMPLES)).double().mean() for word in keywords])
+    return rates.clamp(min=0.5 / BASE_RATE_SAMPLES), shares[keywords]
 
 
-def _tasks(systems: Mapping[str, Mapping[str, Any]]) -> float | None:
-    """After how many tasks pre-training has paid, by the cost to the bar; None where that is not known."""
-    costs = [systems[name].get("flops_to_bar") for name in ("scratch", "auxiliary")]
+def _break_even(systems: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """Return after how many tasks pre-training pays, by the cost to the bar; None where it never does."""
+    scratch, ours = (systems[name].get("flops_to_bar") for name in ("scratch", "auxiliary"))
     receipt = json.loads((data_dir() / "checkpoints" / SHIPPED_LM_600K / "receipt.json").read_text(encoding="utf-8"))
-    tasks = inf if None in costs else break_even(receipt["training_flops"], *costs)
+    if scratch is None or ours is None:
+        return None
+    tasks = break_even(receipt["training_flops"], scratch, ours)
     return None if tasks == inf else round(tasks, 1)
 
 
 def _middle(values: Iterable[float]) -> float | None:
-    """The median; None where there is none, or where it is never reached."""
+    """Return the median; None without values, or where it is infinite."""
     kept = list(values)
     middle = float(median(kept)) if kept else inf  # a float in JSON, also where all values are whole
     return None if middle == inf else round(middle, 4)
 
 
 def curves(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """What pictures need of every trial: its test figures over steps, sentences and operations, and its dial."""
+    """Return what pictures need of every trial: test figures over steps and operations, and over the weight λ."""
     kept = ("accuracy", "grammatical", "success", "slor", "drift")
     return [
         {
@@ -201,45 +199,32 @@ def curves(records: Sequence[Record]) -> list[dict[str, Any]]:
     ]
 
 
-def differences(found: Mapping[str, Any], recorded: Mapping[str, Any], seed: int) -> list[str]:
-    """Where one seed, run again, came out otherwise than recorded, to the printed digits."""
+def differences(results: Mapping[str, Any], recorded: Mapping[str, Any], seed: int) -> list[str]:
+    """Return one line for each system whose repeated seed differs from the record in a printed digit."""
     lines = []
-    for name, system in found["systems"].items():
-        now, then = (all_.get("by_seed", {}).get(str(seed)) for all_ in (system, recorded["systems"][name]))
+    for name, system in results["systems"].items():
+        now, then = (figures.get("by_seed", {}).get(str(seed)) for figures in (system, recorded["systems"][name]))
         if now != then:
             lines.append(f"{name}: accuracy and SLOR {now or system.get('error', 'missing')}, recorded {then}")
     return lines
 
 
-def origin() -> dict[str, Any]:
-    """Return what results stand on: version, data and weights, and the behaviour of the code."""
-    return {"made_by": made_by(), "rehearsal": behaviour_probe()}
-
-
 def behaviour_probe() -> list[float]:
-    """Return what a rehearsal of a few seconds reaches, for the two systems that the rule compares.
+    """Return the figures of a rehearsal of a few seconds, for the two systems that the rule compares.
 
     For each: nats a token on development sentences after 20 steps, and millions of operations of a step.
     """
-    bench, found = TrialSetup(TrialSize(train=640, dev=64, test=0), SEARCH_SEED, SHIPPED_LM_600K), []
-    dev = DecodingContext.before(*bench.dev), bench.dev[0]
+    setup = TrialSetup(TrialSize(train=640, dev=64, test=0), SEARCH_SEED, SHIPPED_LM_600K)
+    figures: list[float] = []
+    dev = DecodingContext.before(*setup.dev), setup.dev[0]
     for name in ("scratch", "auxiliary"):
         spec = SYSTEMS[name]
         torch.manual_seed(SEARCH_SEED)
-        system = spec.build(bench)
-        *_, (_, mean, _) = train_steps(system, training_batches(bench, 2, 64, spec.cached), spec.settings[0]["rate"])
+        system = spec.build(setup)
+        *_, (_, mean, _) = train_steps(system, training_batches(setup, 2, 64, spec.cached), spec.settings[0]["rate"])
         with torch.no_grad():
-            reached = mean.loss(*dev).item()
-        batch = next(training_batches(bench, 1, 64, spec.cached))
-        ledger = ComputeLedger.of(system, lambda learner=system, batch=batch: learner.loss(*batch), 64)
-        found += [round(reached, 4), round(ledger.step_flops / 1e6, 4)]
-    return found
-
-
-def load_claim(root: Path) -> dict[str, Any] | None:
-    """The recorded results, or None before there are any; those of other code or data are refused."""
-    found = read_claim(root)
-    if found is not None:
-        require_provenance(found, made_by(), root / RESULTS, AGAIN)
-        require_probe(found["rehearsal"], behaviour_probe(), RESULTS, AGAIN, tolerance=PROBE_TOLERANCE)
-    return found
+            nats = mean.loss(*dev).item()
+        batch = next(training_batches(setup, 1, 64, spec.cached))
+        ledger = ComputeLedger.of(system, partial(system.loss, *batch), 64)
+        figures += [round(nats, 4), round(ledger.step_flops / 1e6, 4)]
+    return figures

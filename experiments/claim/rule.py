@@ -1,15 +1,15 @@
-"""When is the paper's claim supported? The rule, written down before any of its five seeds was run.
+"""The rule that decides the paper's claim, fixed before any of its five seeds was run.
 
 Zeldes et al. (2020): an auxiliary gives "similar results to training from scratch, while using significantly fewer
 resources". In Storyland, at equal data, the claim counts as *supported at this scale* if in at least four of five seeds
 all three hold:
 
 1. **control**: the auxiliary's keyword accuracy is at least 95 % of the best that training from scratch reaches;
-2. **fluency**: its mean SLOR, judged by the true process, is not below the 95 % interval of that same best's mean;
-3. **cost**: it took at least three times fewer training operations than training from scratch took to get as far.
-   Reading the task's sentences with the frozen model counts, pre-training the frozen model does not.
+2. **fluency**: its mean SLOR, under the true process, is not below the 95 % interval of that same best's mean;
+3. **cost**: it takes at least three times fewer training operations than training from scratch takes to get as far.
+   The frozen model's forward pass over the task's sentences counts, its pre-training does not.
 
-Details that decide close calls, fixed as well. *From scratch* is a conditional language model of the expert's own size;
+Details, fixed as well. *From scratch* is a conditional language model of the expert's own size;
 its best checkpoint is the one whose development samples most often hold the keyword in a grammatical sentence. The
 *bar* is (1) and (2) together. For both systems, cost is that of the first checkpoint whose development figures pass the
 bar by one standard error; from scratch is held to its own bar, not to its last step. The auxiliary's figures are then
@@ -25,24 +25,25 @@ from math import sqrt
 from typing import Any
 
 SHARE, FEWER, SEEDS_NEEDED, Z = 0.95, 3.0, 4, 1.96
+FACTORS = ("fewer_sentences", "cheaper_sentences", "cached_states")  # their product is a seed's ratio of operations
 
 Checkpoint = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """What has to be reached: keyword accuracy and mean SLOR."""
+    """The bar of the rule: keyword accuracy and mean SLOR."""
 
     accuracy: float
     slor: float
 
     @classmethod
     def of(cls, figures: Mapping[str, float]) -> Threshold:
-        """The bar that a best checkpoint sets: a share of its accuracy, the lower end of its SLOR's interval."""
+        """Return the bar set by a best checkpoint: `SHARE` of its accuracy, the lower end of its SLOR's interval."""
         return cls(SHARE * figures["accuracy"], figures["slor"] - Z * figures["slor_se"])
 
     def passed(self, figures: Mapping[str, float], margin: float = 0.0) -> bool:
-        """Whether figures pass, by ``margin`` standard errors of their own."""
+        """Return whether figures pass by ``margin`` of their standard errors."""
         accuracy = figures["accuracy"]
         accuracy_se = sqrt(accuracy * (1 - accuracy) / figures["n"])
         return (
@@ -52,19 +53,19 @@ class Threshold:
 
 
 def best(curve: Sequence[Checkpoint]) -> Checkpoint:
-    """The checkpoint with the most grammatical sentences that hold their keyword, on development data; the earliest."""
+    """Return the checkpoint with the highest success on development data; of equals the earliest."""
     return max(curve, key=lambda checkpoint: (checkpoint["dev"]["success"], -checkpoint["step"]))
 
 
 def first_passing_checkpoint(curve: Sequence[Checkpoint], bar: Threshold) -> Checkpoint | None:
-    """The first checkpoint that passes on development data by one standard error."""
+    """Return the first checkpoint that passes on development data by one standard error, or None."""
     return next((checkpoint for checkpoint in curve if bar.passed(checkpoint["dev"], margin=1.0)), None)
 
 
 def verdict(scratch: Sequence[Checkpoint], auxiliary: Sequence[Checkpoint]) -> dict[str, Any]:
-    """What the rule says of one seed, from the checkpoints of both systems in the order of training.
+    """Return the verdict on one seed, from the checkpoints of both systems in the order of training.
 
-    Where from scratch never passes its own bar by a standard error, it is charged up to its best checkpoint.
+    If training from scratch never passes its own bar by a standard error, its cost is that of its best checkpoint.
     """
     top = best(scratch)
     bar, test_bar = Threshold.of(top["dev"]), Threshold.of(top["test"])
@@ -91,5 +92,5 @@ def verdict(scratch: Sequence[Checkpoint], auxiliary: Sequence[Checkpoint]) -> d
 
 
 def supported(verdicts: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether enough seeds pass."""
-    return sum(bool(found["passes"]) for found in verdicts) >= SEEDS_NEEDED
+    """Return whether enough seeds pass."""
+    return sum(bool(verdict["passes"]) for verdict in verdicts) >= SEEDS_NEEDED

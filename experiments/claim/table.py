@@ -1,42 +1,38 @@
-"""How are the results said? Rows of words and rounded numbers, the same for README, notebook and terminal.
-
-A system that failed keeps its row, and its error stands in it.
-"""
+"""Tables and sentences of the claim's results, the same for README, notebook 06 and terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.claim.results import FACTORS
-from experiments.claim.rule import SEEDS_NEEDED
+from experiments.claim.rule import FACTORS, SEEDS_NEEDED
+from experiments.tables import Row, as_text, failure_row, label_of
 
-Row = dict[str, str]
 MAIN = (
-    "truth", "auxiliary", "own_trunk", "scratch", "scratch_aided", "scratch_small", "scratch_both", "fine_tuned",
-    "lora_16", "lora_4", "prompt_tuned", "classifier", "pair", "similar", "forced", "prompted", "expert",
-)  # fmt: skip
+    *("truth", "auxiliary", "own_trunk", "scratch", "scratch_aided", "scratch_small", "scratch_both", "fine_tuned"),
+    *("lora_16", "lora_4", "prompt_tuned", "classifier", "pair", "similar", "forced", "prompted", "expert"),
+)
 CONTROLS = ("untold", "shuffled", "no_expert")
 VARIANTS = (
-    "auxiliary", "random_init", "logit_space", "no_boost", "no_flag", "dropped", "width_16", "width_32", "width_256",
-    "not_cached", "weak_expert",
-)  # fmt: skip
+    *("auxiliary", "random_init", "logit_space", "no_boost", "no_flag", "dropped"),
+    *("width_16", "width_32", "width_256", "not_cached", "weak_expert"),
+)
 
 
-def system_rows(found: Mapping[str, Any], names: Sequence[str] = MAIN) -> list[Row]:
-    """One row for each system: quality on test sentences, and cost. Intervals are 95 %, over seeds and sentences.
+def system_rows(results: Mapping[str, Any], names: Sequence[str] = MAIN) -> list[Row]:
+    """Return one row for each system: quality on test sentences, and cost.
 
-    Systems that were not to be run with any of the seeds have none.
+    Intervals are 95 %, over seeds and sentences. A system that was planned for none of the seeds has no row.
     """
-    return [_row(found["systems"][name]) for name in names if name in found["systems"]]
+    return [_system_row(results["systems"][name]) for name in names if name in results["systems"]]
 
 
-def _row(system: Mapping[str, Any]) -> Row:
+def _system_row(system: Mapping[str, Any]) -> Row:
     if "error" in system:
-        return failure(system)
-    efficiency = system["efficiency"]
+        return failure_row(system)
+    efficiency, write_flops = system["efficiency"], system["flops_per_written_token"]
     return {
-        "system": name_of(system),
+        "system": label_of(system),
         "seeds": str(system["seeds"]),
         "keyword": _with_interval(system["accuracy_interval"], 3),
         "SLOR": _with_interval(system["slor_interval"], 2),
@@ -44,23 +40,11 @@ def _row(system: Mapping[str, Any]) -> Row:
         "both": f"{system['success']:.3f}",
         "nats": f"{system['nll']:.2f}" if "nll" in system else "–",
         "efficiency": "–" if efficiency is None else f"{efficiency:.2f}",
-        "to the bar": _to_bar(system),
+        "to the bar": _cost_to_bar(system),
         "weights": f"{system['learning']:,}" if system["learning"] else "–",
         "training memory": f"{system['memory_bytes'] / 1e6:.0f} MB" if system["learning"] else "–",
-        "a written token": f"{system['flops_per_written_token'] / 1e6:.2f} MFLOP"
-        * bool(system["flops_per_written_token"]),
+        "a written token": f"{write_flops / 1e6:.2f} MFLOP" if write_flops else "",
     }
-
-
-def failure(system: Mapping[str, Any]) -> Row:
-    """The row of a system that failed altogether."""
-    return {"system": system["label"], "keyword": f"FAILED: {' '.join(system['error'].split())}"}
-
-
-def name_of(system: Mapping[str, Any]) -> str:
-    """A system's label, and the seeds in which it failed."""
-    lost = f" (seed {', '.join(map(str, system['failed_seeds']))} FAILED)" if system["failed_seeds"] else ""
-    return system["label"] + lost
 
 
 def _with_interval(interval: Sequence[float], digits: int) -> str:
@@ -68,8 +52,8 @@ def _with_interval(interval: Sequence[float], digits: int) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def _to_bar(system: Mapping[str, Any]) -> str:
-    """Operations until the bar was passed, and how many times fewer than from scratch: each the median over seeds."""
+def _cost_to_bar(system: Mapping[str, Any]) -> str:
+    """Return the operations until the bar was passed, and how many times fewer than from scratch (medians)."""
     if not system["learning"]:
         return "–"
     if system["flops_to_bar"] is None or not system["fewer_to_bar"]:
@@ -77,32 +61,15 @@ def _to_bar(system: Mapping[str, Any]) -> str:
     return f"{system['flops_to_bar'] / 1e9:,.0f} GFLOP (÷ {system['fewer_to_bar']:.1f})"
 
 
-def as_markdown(table: Sequence[Row]) -> str:
-    """A table for README and notebook; columns of the longest row: one that failed has few."""
-    names = list(max(table, key=len))
-    lines = ["| " + " | ".join(names) + " |", "|---" + "|--:" * (len(names) - 1) + "|"]
-    lines += ["| " + " | ".join(row.get(name, "").replace("|", r"\|") for name in names) + " |" for row in table]
-    return "\n".join(lines) + "\n"
+def as_lines(results: Mapping[str, Any]) -> list[str]:
+    """Return the lines that a terminal shows after a run: the table, every seed's verdict, the conclusion."""
+    table = as_text(system_rows(results), ("system", "keyword", "SLOR", "grammatical", "to the bar"))
+    verdicts = [f"seed {seed}: {verdict_line(verdict)}" for seed, verdict in results["verdicts"].items()]
+    return [*table.split("\n"), "", *verdicts, conclusion(results)]
 
 
-def as_lines(found: Mapping[str, Any]) -> list[str]:
-    """What a terminal shows after a run."""
-    shown = ("system", "keyword", "SLOR", "grammatical", "to the bar")
-    table = [
-        [row.get(name, "") for name in shown] for row in (dict(zip(shown, shown, strict=True)), *system_rows(found))
-    ]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
-    return [
-        *lines,
-        "",
-        *(f"seed {seed}: {said(verdict)}" for seed, verdict in found["verdicts"].items()),
-        conclusion(found),
-    ]
-
-
-def said(verdict: Mapping[str, Any]) -> str:
-    """One seed's verdict in a line."""
+def verdict_line(verdict: Mapping[str, Any]) -> str:
+    """Return one seed's verdict as a line."""
     if "flops_ratio" not in verdict:
         return f"does not pass: {verdict['why']}"
     ours, bar = verdict["auxiliary"], verdict["bar"]
@@ -112,16 +79,16 @@ def said(verdict: Mapping[str, Any]) -> str:
     return f"{head}; {control}, {fluency}, {verdict['flops_ratio']:.1f} times fewer operations"
 
 
-def conclusion(found: Mapping[str, Any]) -> str:
-    """The verdict in a sentence, with where the factor came from."""
-    if len(found["verdicts"]) < SEEDS_NEEDED:
+def conclusion(results: Mapping[str, Any]) -> str:
+    """Return the verdict on the claim in a sentence, with the factors of the saved operations."""
+    if len(results["verdicts"]) < SEEDS_NEEDED:
         return f"One seed decides nothing: {SEEDS_NEEDED} have to pass."
-    held = "supported" if found["supported"] else "not supported"
-    head = f"The claim is {held} at this scale: {found['seeds_passing']} of {len(found['verdicts'])} seeds pass."
-    if found["flops_ratio"] is None:
+    held = "supported" if results["supported"] else "not supported"
+    head = f"The claim is {held} at this scale: {results['seeds_passing']} of {len(results['verdicts'])} seeds pass."
+    if results["flops_ratio"] is None:
         return head
-    fewer, cheaper, cached = (found["factors"][name] for name in FACTORS)
+    fewer, cheaper, cached = (results["factors"][name] for name in FACTORS)
     return (
-        f"{head} The auxiliary takes {found['flops_ratio']:.1f} times fewer training operations to the bar (median): "
+        f"{head} The auxiliary takes {results['flops_ratio']:.1f} times fewer training operations to the bar (median): "
         f"{fewer:.1f} × from fewer sentences, {cheaper:.1f} × from cheaper ones, {cached:.1f} × from cached states."
     )

@@ -1,20 +1,13 @@
-"""How are the recorded results read and said? Rows for the README and for notebook 08, as they are; results that other
-code or data have made are refused by `report.load_control`."""
+"""Tables of the control results, for README and notebook 08."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from auxlib.data.storage import read_json
-from experiments.claim.table import Row
+from experiments.tables import Row
 
-RESULTS, AGAIN = Path("data/results/full/generation.json"), "python -m auxlib run --experiment generation"
-NEEDED = {
-    "control_efficiency", "control_accuracy", "two_keywords_joint", "two_keywords_sum", "guarantee_accuracy",
-    "guarantee_slor_loss", "failed", "made_by", "rehearsal", "seconds",
-}  # fmt: skip
+PLACES = 5  # bins of a word's place in its sentence
 STORYLAND = {
     "exact": "one word, exact answer",
     "learned": "one word, auxiliary",
@@ -51,28 +44,23 @@ REAL = {
 }
 
 
-def read_control(root: Path) -> dict[str, Any] | None:
-    """The recorded results as they are, or None before there are any."""
-    return read_json(root / RESULTS, NEEDED, AGAIN)
+def storyland_rows(results: Mapping[str, Any]) -> list[Row]:
+    """Return one row for each kind of condition in Storyland; of several weights λ the trained one, 1."""
+    return [_story_row(label, _at_trained_weight(results[key])) for key, label in STORYLAND.items() if key in results]
 
 
-def storyland_rows(found: Mapping[str, Any]) -> list[Row]:
-    """One row for each way of asking in Storyland; of a dial the trained strength λ = 1."""
-    return [_story_row(label, _at_one(found[key])) for key, label in STORYLAND.items() if key in found]
-
-
-def real_rows(found: Mapping[str, Any]) -> list[Row]:
-    """One row for each way of asking with the real model."""
+def real_rows(results: Mapping[str, Any]) -> list[Row]:
+    """Return one row for each kind of condition with SmolLM2."""
     return [
         {
-            "asked for": label + _as_long(key, found[key]),
-            "fulfilled": _share(found[key]),
-            "SLOR": f"{found[key]['slor']:.2f}",
-            "words": f"{found[key]['tokens']:.1f}",
-            "said twice": f"{found[key]['twice']:.3f}",
+            "asked for": label + _length_share(key, results[key]),
+            "fulfilled": _share(results[key]),
+            "SLOR": f"{results[key]['slor']:.2f}",
+            "words": f"{results[key]['tokens']:.1f}",
+            "said twice": f"{results[key]['twice']:.3f}",
         }
         for key, label in REAL.items()
-        if key in found
+        if key in results
     ]
 
 
@@ -86,12 +74,13 @@ def _story_row(label: str, figures: Mapping[str, Any]) -> Row:
     }
 
 
-def _as_long(key: str, figures: Mapping[str, Any]) -> str:
-    """How many have the length that was asked for; the other figures of the row are about the word."""
+def _length_share(key: str, figures: Mapping[str, Any]) -> str:
+    """Return the share with the requested length; the row's other figures are about the word."""
     return f" ({figures['lengths'][key.split('_')[1]]:.0%} are)" if "lengths" in figures else ""
 
 
-def _at_one(figures: Any) -> Mapping[str, Any]:
+def _at_trained_weight(figures: Any) -> Mapping[str, Any]:
+    """Return figures as they are, or of a list over λ those at λ = 1."""
     return figures if isinstance(figures, Mapping) else next(row for row in figures if row["weight"] == 1)
 
 

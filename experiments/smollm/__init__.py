@@ -1,3 +1,1 @@
-"""Who else could write around a keyword, with a real model? `prompt` (how one is told in words), `judge` (who judges),
-`bench` (what all find on the table), `tune` and `ours` (who takes part), `experiment` (how it is run), `report` and
-`table` (what came out)."""
+"""Writing around a keyword with SmolLM2: prompts, fine-tuning, LoRA and the auxiliary; and the headline figures."""

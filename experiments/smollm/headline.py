@@ -1,7 +1,7 @@
-"""Does the product keep its promise? The headline figures, measured once and written with their receipt.
+"""The headline figures of an auxiliary beside SmolLM2: control, fluency, cost, and the receipt beside them.
 
-Test words are headwords of the test split: never a training condition. Sampling is fixed beforehand (nucleus 0.95,
-temperature 0.8, at most 24 tokens), λ = 1 is what was trained, and every sample counts.
+Test words are headwords of the test split and never a training condition. Sampling was fixed before the measurement
+(nucleus 0.95, temperature 0.8, at most 24 tokens), λ = 1 as in training, and every sample counts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FRONTIER = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 
 @dataclass(frozen=True)
 class Samples:
-    """What was written for which word, and what the frozen model wrote when nobody asked it for anything."""
+    """Keywords, a steered sample for each, and as many samples of the frozen model alone."""
 
     keywords: list[str]
     steered: list[str]
@@ -41,7 +41,7 @@ class Samples:
 
 
 def held_out_words(corpus: DatasetDict, part: str = "test") -> list[str]:
-    """The headwords of a part in a fixed order, each once; none of them was ever a training condition."""
+    """Return the headwords of a part that are no training condition, each once, in a fixed order."""
     trained = {word.casefold() for row in corpus["train"]["keywords"] for word in row}
     heads = dict.fromkeys(row["keywords"][0] for row in corpus[part] if row["has_headword"])
     return [word for word in heads if word.casefold() not in trained]
@@ -50,7 +50,7 @@ def held_out_words(corpus: DatasetDict, part: str = "test") -> list[str]:
 def draw_samples(
     model: AuxiliaryTunedLM, words: Sequence[str], n: int, weight: float = 1.0, seed: int = 0, progress: bool = False
 ) -> Samples:
-    """n steered samples, going round the words, and n of the frozen model alone."""
+    """Return n steered samples, cycling through the words, and n of the frozen model alone."""
     keywords = [words[i % len(words)] for i in range(n)]
     steered = write_sentences(model, keywords, weight=weight, seed=seed, progress=progress)
     unsteered = write_sentences(model, [None] * n, weight=0.0, seed=seed + 1, progress=progress)
@@ -58,7 +58,7 @@ def draw_samples(
 
 
 def score(samples: Samples, human: Sequence[str], slor: Slor, train_texts: Sequence[str] = ()) -> dict[str, Any]:
-    """Control, fluency beside the human sentences' and the frozen model's, diversity, repetition."""
+    """Return control, fluency beside that of human sentences and of the frozen model, diversity, repetition."""
     control = keyword_control(samples.steered, samples.keywords, samples.unsteered)
     repeated = sum(map(repeats_keyword, samples.steered, samples.keywords))
     return {
@@ -78,12 +78,12 @@ def score(samples: Samples, human: Sequence[str], slor: Slor, train_texts: Seque
 
 
 def _unread(samples: Samples, train_texts: Sequence[str]) -> dict[str, Any]:
-    """Accuracy on the harder half: words that occur nowhere in the training texts, not even unasked for."""
-    read = {word.strip(".,;:!?'\"()").casefold() for text in train_texts for word in text.split()}
+    """Return accuracy on the words that occur nowhere in the training texts, not even as a non-keyword."""
+    trained = {word.strip(".,;:!?'\"()").casefold() for text in train_texts for word in text.split()}
     pairs = [
         (text, word)
         for text, word in zip(samples.steered, samples.keywords, strict=True)
-        if not read & {part.casefold() for part in word.split()}
+        if not trained & {part.casefold() for part in word.split()}
     ]
     if not train_texts or not pairs:
         return {}
@@ -98,7 +98,7 @@ def _unread(samples: Samples, train_texts: Sequence[str]) -> dict[str, Any]:
 def frontier(
     model: AuxiliaryTunedLM, words: Sequence[str], slor: Slor, n: int = 200, seed: int = 0, progress: bool = False
 ) -> list[dict[str, float]]:
-    """Accuracy and fluency over the dial λ, n samples a point on the same words: control is bought with fluency."""
+    """Return accuracy and fluency over the weight λ, from n samples a point on the same words."""
     keywords = [words[i % len(words)] for i in range(n)]
     points = []
     for weight in FRONTIER:
@@ -109,30 +109,36 @@ def frontier(
 
 
 def draw_frontier(points: Sequence[dict[str, float]]) -> Picture:
-    """The dial as a picture; its title says what was found."""
+    """Plot accuracy and fluency over the weight λ; the title states the finding."""
     best = max(points, key=lambda point: point["slor"])
     title = f"Accuracy rises with λ to {points[-1]['accuracy']:.2f}; SLOR is highest at λ = {best['lambda']:g}"
     series = {"keyword accuracy": [p["accuracy"] for p in points], "SLOR (nats/token)": [p["slor"] for p in points]}
     return weight_sweep([p["lambda"] for p in points], series, title)
 
 
-def writing(
-    model: AuxiliaryTunedLM, asked: Keywords | None, rows: int, tokens: int, **options: Any
+def greedy_decoding(
+    model: AuxiliaryTunedLM, keywords: Keywords | None, rows: int, tokens: int, **options: Any
 ) -> Callable[[], Tensor]:
-    """So many greedy rows of so many tokens each, ready to be timed: by the pair, or for None by the frozen model."""
-    inputs = model.inputs_for([asked] * rows)
+    """Return a call that greedily decodes ``rows`` texts of ``tokens`` tokens each, ready to be timed.
+
+    It decodes with the pair of expert and auxiliary; with keywords None, with the frozen model alone.
+    """
+    inputs: dict[str, Any] = model.inputs_for([keywords] * rows)
     options |= {"do_sample": False, "min_new_tokens": tokens, "max_new_tokens": tokens}
-    if asked is None:
+    if keywords is None:
         inputs.pop("keyword_ids")
-        return lambda: model.expert.generate(**inputs, **options, pad_token_id=model.config.pad_token_id)
+        expert: Any = model.expert  # `generate` is a mixin of its class
+        return lambda: expert.generate(**inputs, **options, pad_token_id=model.config.pad_token_id)
     return lambda: model.generate(**inputs, **options)
 
 
 def decode_ratio(
-    model: AuxiliaryTunedLM, asked: Keywords = "lantern", rows: int = 1, tokens: int = 32, rounds: int = 7
+    model: AuxiliaryTunedLM, keywords: Keywords = "lantern", rows: int = 1, tokens: int = 32, rounds: int = 7
 ) -> dict[str, Any]:
-    """Seconds per greedy text of the pair over those of the frozen model alone; cache on, runs in turn."""
-    frozen, pair = paired_seconds(*(writing(model, who, rows, tokens) for who in (None, asked)), rounds=rounds)
+    """Return the time of greedy decoding with the pair over that of the frozen model alone; cache on, runs in turn."""
+    frozen, pair = paired_seconds(
+        *(greedy_decoding(model, word, rows, tokens) for word in (None, keywords)), rounds=rounds
+    )
     return {
         "decode_ratio": round(median_ratio(pair, frozen), 3),
         "ms_per_token_frozen": round(1000 * median(frozen) / tokens / rows, 1),
@@ -143,7 +149,7 @@ def decode_ratio(
 def evaluate(
     model: AuxiliaryTunedLM, corpus: DatasetDict, n: int = 1000, weight: float = 1.0, seed: int = 0
 ) -> dict[str, Any]:
-    """All headline figures of one auxiliary, with machine, versions and seed beside them."""
+    """Return all headline figures of one auxiliary, with machine, versions and seed beside them."""
     before = fingerprint(model.expert)
     start = perf_counter()
     words = held_out_words(corpus)

@@ -1,7 +1,6 @@
-"""Who judges fluency, when the expert is a party in the comparison?
+"""An independent judge of fluency: a trigram model of sentences that no compared system was trained on.
 
-A trigram model of sentences that no system was trained on. It knows little, but it owes nobody anything: a system that
-stays close to SmolLM2 gains nothing by that.
+A language model rates its own samples highly. Under this judge a system gains nothing by staying close to SmolLM2.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ class TrigramJudge:
     """Interpolated absolute discounting (Ney, Essen and Kneser 1994) over token ids.
 
     Args:
-        sequences: token ids of texts, each with its end.
-        vocabulary: V; what was never seen shares the mass of half a count a token.
+        sequences: token ids of texts, each with its end token.
+        vocabulary: V; every token gets half a count more than it has.
     """
 
     def __init__(self, sequences: Sequence[Sequence[int]], vocabulary: int) -> None:
@@ -31,21 +30,24 @@ class TrigramJudge:
         self.unigram_total = self.counts[()].total() + UNSEEN * vocabulary
 
     def prob(self, token: int, context: Context) -> float:
-        """p(token | up to two tokens before it)."""
+        """Return p(token | up to two tokens before it)."""
         if not context:
             return (self.counts[()][token] + UNSEEN) / self.unigram_total
-        lower, found = self.prob(token, context[1:]), self.counts.get(context)
-        if found is None:
+        lower, counts = self.prob(token, context[1:]), self.counts.get(context)
+        if counts is None:
             return lower
-        return (max(found[token] - DISCOUNT, 0.0) + DISCOUNT * len(found) * lower) / found.total()
+        return (max(counts[token] - DISCOUNT, 0.0) + DISCOUNT * len(counts) * lower) / counts.total()
 
     def slor(self, sequence: Sequence[int]) -> float:
-        """``(log p − log p_unigram) / tokens`` of a text, in nats; without its end, which favours short texts."""
+        """Return ``(log p − log p_unigram) / tokens`` of a text in nats.
+
+        The text comes without its end token, whose gain favours short texts.
+        """
         gained = [log(self.prob(token, context) / self.prob(token, ())) for context, token in _steps(sequence)]
         return sum(gained) / len(gained)
 
 
 def _steps(sequence: Sequence[int]) -> list[tuple[Context, int]]:
-    """Every token with the two before it; before the first there is a mark, which is -1."""
+    """Return every token with the two before it; -1 pads the beginning."""
     marked = (-1, -1, *sequence)
     return [(tuple(marked[i : i + 2]), token) for i, token in enumerate(sequence)]

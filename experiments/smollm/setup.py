@@ -1,5 +1,4 @@
-"""What does every system of one seed find on the table? The same sentences to learn from, the same held-out words to
-be asked for, the same held-out sentences to be scored on, and a judge who has read none of them."""
+"""The common setup of all systems of one seed: sentences to learn from, held-out words, held-out sentences, a judge."""
 
 from __future__ import annotations
 
@@ -25,7 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WritingSize:
-    """How much there is: sentences to learn from and to choose by, words to ask for, sentences and glosses to score."""
+    """The size of a trial.
+
+    Attributes:
+        train, dev: sentences to learn from and to choose by.
+        questions: held-out words to write for.
+        scored: held-out sentences to score.
+        glosses: definitions, on which forgetting is measured.
+    """
 
     train: int = 1000
     dev: int = 100
@@ -35,7 +41,13 @@ class WritingSize:
 
 
 class WritingSetup:
-    """What every system of one seed finds on the table."""
+    """Expert, corpus, held-out words and judge of one seed.
+
+    Attributes:
+        whole: the corpus; `corpus` is the part that this trial trains on and chooses by.
+        test: held-out sentences, each with its headword as the only keyword.
+        words: held-out words; no two seeds share one.
+    """
 
     def __init__(self, size: WritingSize, seed: int) -> None:
         from datasets import DatasetDict
@@ -49,31 +61,34 @@ class WritingSetup:
         self.test = self._with_headword("test", size.scored)
         held_out = held_out_words(self.whole)
         random.Random(0).shuffle(held_out)
-        self.words = held_out[seed * size.questions :][: size.questions]  # no two seeds ask for the same word
+        self.words = held_out[seed * size.questions :][: size.questions]
 
     def _with_headword(self, part: str, n: int) -> Dataset:
-        """n sentences of a part that hold a headword, which then is their only keyword."""
+        """Return n sentences of a part that hold a headword, with it as their only keyword."""
         rows = self.whole[part].filter(lambda row: row["has_headword"]).shuffle(seed=self.seed).select(range(n))
         return rows.map(lambda row: {"keywords": row["keywords"][:1]})
 
     def ids(self, text: str) -> list[int]:
-        """A text's tokens and its end."""
+        """Return a text's token ids with its end token."""
         return self.frame.encode(self.expert, text)
 
     @cached_property
     def judge(self) -> TrigramJudge:
-        """Has read the sentences that nobody trains on here (the shipped auxiliary did), and none of dev or test."""
-        unread = self.order.select(range(self.size.train, len(self.order)))["text"]
-        return TrigramJudge([self.ids(text) for text in unread], self.expert.unembedding.shape[0])
+        """A trigram model of the training sentences that no system of this trial learns from.
+
+        The shipped auxiliary was trained on these sentences too: its SLOR is not comparable.
+        """
+        others = self.order.select(range(self.size.train, len(self.order)))["text"]
+        return TrigramJudge([self.ids(text) for text in others], self.expert.unembedding.shape[0])
 
     @cached_property
     def glosses(self) -> list[str]:
-        """Definitions from the same dictionary: text of another kind, which nobody here trains on."""
+        """Definitions of the same dictionary: text of another kind, on which no system trains."""
         return wordnet_glosses(self.size.glosses)
 
     def score_texts(self, written: Sequence[str], words: Sequence[str]) -> dict[str, float]:
-        """All that can be said of what was written for words; an empty line counts as a miss, but has no SLOR."""
-        ids, read = [self.ids(text)[:-1] for text in written], set(self.corpus["train"]["text"])
+        """Return control, fluency and diversity of texts for words; an empty text is a miss and has no SLOR."""
+        ids, trained = [self.ids(text)[:-1] for text in written], set(self.corpus["train"]["text"])
         return {
             "hits": sum(map(contains_keyword, written, words)),
             "n": len(words),
@@ -81,5 +96,5 @@ class WritingSetup:
             "distinct_2": round(distinct(written, 2), 3),
             "tokens": round(sum(map(len, ids)) / len(ids), 2),
             "empty": written.count(""),
-            "recited": sum(text in read for text in written),
+            "recited": sum(text in trained for text in written),
         }

@@ -1,38 +1,27 @@
-"""How are the recorded results read and said, with a real model? One row for each system, read as they are; those that
-other code or data have made are refused by `report.load_rivals`."""
+"""Table of the comparison with SmolLM2: one row for each system."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from auxlib.data.storage import read_json
-from experiments.claim.table import Row, failure, name_of
-
-RESULTS, AGAIN = Path("data/results/full/rivals.json"), "python -m auxlib run --experiment rivals"
-NEEDED = {"systems", "slor_human", "sentences", "seeds", "seconds", "machine", "made_by", "rehearsal"}
+from experiments.tables import Row, failure_row, label_of
 
 
-def read_rivals(root: Path) -> dict[str, Any] | None:
-    """The recorded results as they are, or None before there are any."""
-    return read_json(root / RESULTS, NEEDED, AGAIN)
+def system_rows(results: Mapping[str, Any]) -> list[Row]:
+    """Return one row for each system; one that failed with every seed keeps its row, with the error in it."""
+    return [_system_row(name, system) for name, system in results["systems"].items()]
 
 
-def rival_rows(found: Mapping[str, Any]) -> list[Row]:
-    """One row for each system; one that failed keeps its row, and its error stands in it."""
-    return [_row(name, system) for name, system in found["systems"].items()]
-
-
-def _row(name: str, system: Mapping[str, Any]) -> Row:
+def _system_row(name: str, system: Mapping[str, Any]) -> Row:
     if "error" in system:
-        return failure(system)
+        return failure_row(system)
     value, low, high = (f"{number:.3f}" for number in system["accuracy_interval"])
     learned = "learning" in system
     return {
-        "system": name_of(system),
+        "system": label_of(system),
         "keyword": f"{value} [{low}, {high}]",
-        # the judge has read what the shipped auxiliary was trained on
+        # the judge was trained on sentences that the shipped auxiliary was trained on as well
         "SLOR": "–" if name == "shipped" else f"{system['slor']:.2f}",
         "nats a token": f"{system['nll']:.2f}" if "nll" in system else "–",
         "other text": f"{system['forgotten']:+.2f}" if learned else "–",

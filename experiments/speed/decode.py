@@ -1,4 +1,4 @@
-"""What does the auxiliary cost while writing, beside the frozen model alone and a rule that reads all text again?"""
+"""Speed of decoding with an auxiliary, beside the frozen model alone and decoding without a cache."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from typing import Any
 
 from auxlib.benchmarking import median_ratio, paired_seconds
 from auxlib.recipes import load_pretrained
-from experiments.smollm.headline import writing
-from experiments.speed.roofline import measure_peak, reading
+from experiments.smollm.headline import greedy_decoding
+from experiments.speed.roofline import decoding_work, measure_peak
 
-TWO = ("lantern", "harbour")
+TWO_WORDS = ("lantern", "harbour")
 TOKENS, LONG = 64, 256
 
 
 def decode_figures(rounds: int = 5) -> dict[str, Any]:
-    """Greedy decoding with cache: tokens a second as a share of the frozen model's, whose floor stands beside it."""
+    """Return tokens a second of greedy decoding as a share of the frozen model's, and the latter over its floor."""
     one = load_pretrained()
     both = load_pretrained(one.expert_info, multi_keyword=True)
-    asked = {"one word": (one, "lantern"), "sum of two": (one, TWO), "two together": (both, TWO)}
-    found: dict[str, Any] = {}
+    models = {"one word": (one, "lantern"), "sum of two": (one, TWO_WORDS), "two together": (both, TWO_WORDS)}
+    figures: dict[str, Any] = {}
     peak = measure_peak(one.device, one.expert.dtype)
     for rows in (1, 8):
-        calls = {name: writing(model, words, rows, TOKENS) for name, (model, words) in asked.items()}
-        frozen, *pairs = paired_seconds(writing(one, None, rows, TOKENS), *calls.values(), rounds=rounds)
+        calls = {name: greedy_decoding(model, words, rows, TOKENS) for name, (model, words) in models.items()}
+        frozen, *pairs = paired_seconds(greedy_decoding(one, None, rows, TOKENS), *calls.values(), rounds=rounds)
         ratios = {name: median_ratio(frozen, pair) for name, pair in zip(calls, pairs, strict=True)}
-        floor = reading(one.expert, rows).floor(peak)
-        found |= {
+        floor = decoding_work(one.expert, rows).floor(peak)
+        figures |= {
             f"decode_ratio_b{rows}": ratios["one word"],
             f"decode_ratios_b{rows}": ratios,
             f"frozen_ms_per_step_b{rows}": 1000 * median(frozen) / TOKENS,
             f"frozen_over_floor_b{rows}": median(frozen) / TOKENS / floor,
         }
-    return found
+    return figures
 
 
 def prefix_figures(rounds: int = 1) -> dict[str, Any]:
-    """How many times faster 256 tokens are written than by the rule that reads the whole text again for each.
+    """Return how many times faster 256 tokens are decoded with a key-value cache than without.
 
-    It is the same sum of the same models, decoded as the code of DExperts (Liu et al. 2021) decodes: without a cache.
+    Without a cache, as in the code of DExperts (Liu et al. 2021), every step encodes the whole text again.
     """
     model = load_pretrained()
-    calls = (writing(model, "lantern", 1, LONG, use_cache=cached) for cached in (True, False))
-    ours, rule = paired_seconds(*calls, rounds=rounds)
-    return {f"prefix_speedup_{LONG}": median_ratio(rule, ours)}
+    calls = (greedy_decoding(model, "lantern", 1, LONG, use_cache=cached) for cached in (True, False))
+    with_cache, without = paired_seconds(*calls, rounds=rounds)
+    return {f"prefix_speedup_{LONG}": median_ratio(without, with_cache)}

@@ -1,4 +1,4 @@
-"""How much memory does training need? Each in a process of its own, since a process never gives back its peak."""
+"""Peak memory of training, each in a process of its own: a process never lowers its peak."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from tempfile import TemporaryDirectory
 
 from auxlib.benchmarking import peak_memory_mb
 from auxlib.features import TextTemplate
+from auxlib.frozen import Expert, load_expert
 from auxlib.recipes import Recipe, prepare_data
-from experiments.smollm.fine_tuning import all_weights, lora
+from experiments.smollm.fine_tuning import fine_tuned, lora
+from experiments.smollm.prompt import PromptedModel
 from experiments.speed.baselines import baseline_trainer
 from experiments.speed.train import SENTENCES, cached_epoch
 
 
 def memory_figures(sentences: int = SENTENCES) -> dict[str, float | dict[str, float]]:
-    """Peak megabytes of whole processes, and the ratios of what comes on top of an interpreter with its libraries.
+    """Return peak memory of whole processes, and ratios of what exceeds that of an interpreter with its libraries.
 
-    Over the sentences whose epochs are timed: fewer would have fewer long ones, and a peak is made by the longest.
+    Over the sentences whose epochs are timed: the longest sentences make the peak, and fewer sentences have fewer.
     """
     recipe = Recipe(sentences=sentences)
-    prepare_data(recipe, progress=False)  # the cache is filled before, by this process
+    prepare_data(recipe, progress=False)  # fills the cache before anything is measured
     works = {"nothing": _nothing, "auxiliary": _auxiliary, "LoRA": _lora, "full": _full}
     peaks = {name: peak_of(work, recipe) for name, work in works.items()}
     above = {name: peak - peaks["nothing"] for name, peak in peaks.items()}
@@ -36,7 +38,7 @@ def memory_figures(sentences: int = SENTENCES) -> dict[str, float | dict[str, fl
 
 
 def peak_of(work: Callable[[Recipe], None], recipe: Recipe) -> float:
-    """The most megabytes that a fresh process held while it did this."""
+    """Return the peak memory, in MiB, of a fresh process that does this work."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_measured, work, recipe).result()
 
@@ -47,6 +49,7 @@ def _measured(work: Callable[[Recipe], None], recipe: Recipe) -> float:
 
 
 def _nothing(recipe: Recipe) -> None:
+    """Import the libraries that all trainings use."""
     import datasets  # noqa: F401
     import peft  # noqa: F401
     from transformers import AutoModelForCausalLM, Trainer  # noqa: F401
@@ -58,19 +61,20 @@ def _auxiliary(recipe: Recipe) -> None:
 
 
 def _lora(recipe: Recipe) -> None:
-    _peer(recipe, lora)
+    _train_baseline(recipe, lora)
 
 
 def _full(recipe: Recipe) -> None:
-    _peer(recipe, all_weights)
+    _train_baseline(recipe, fine_tuned)
 
 
-def _peer(recipe: Recipe, build: Callable) -> None:
+def _train_baseline(recipe: Recipe, build: Callable[[Expert], PromptedModel]) -> None:
+    """Train a baseline for one epoch."""
     from auxlib.data.corpora import load_corpus
-    from auxlib.frozen import load_expert
 
     system = build(load_expert(recipe.expert))
-    system.expert = replace(system.expert, model=None)  # it has a copy of its own, and nobody needs two
+    # the baseline has its own copy of the model
+    system.expert = replace(system.expert, model=None)  # type: ignore[arg-type]
     rows = load_corpus(recipe.corpus, seed=recipe.seed, limit=recipe.sentences)["train"]
     with TemporaryDirectory() as folder:
         baseline_trainer(system, TextTemplate.of(system.expert), rows, Path(folder)).train()

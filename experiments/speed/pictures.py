@@ -1,4 +1,4 @@
-"""What does a floor look like? Work and time under a machine's roof (Williams, Waterman and Patterson 2009)."""
+"""Roofline plot: work and time under a machine's peak (Williams, Waterman and Patterson 2009)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from experiments.speed.roofline import Peak, Work
 
 
 def roofline(peak: Peak, pieces: Mapping[str, tuple[Work, float]], title: str) -> Picture:
-    """The roof, and for each piece of work and its seconds a line down from the floor's speed to the measured one."""
+    """Plot the roofline, and for each piece of work a line from the speed at its floor down to the measured one."""
     at = {name: work.flops / work.bytes for name, (work, _) in pieces.items()}
     turn = peak.flops / peak.bandwidth
     ends = [min(turn, *at.values()) / 2, turn, 2 * max(turn, *at.values())]

@@ -1,4 +1,4 @@
-"""What does an epoch cost? The auxiliary's, from the cache and with the reading that fills it, beside its rivals'."""
+"""Time of one epoch: the auxiliary from the cache and with filling it, LoRA, full fine-tuning."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from typing import Any
 
 from auxlib.benchmarking import median_ratio, paired_seconds
 from auxlib.recipes import Recipe, TrainingData, prepare_data, train
-from experiments.smollm.fine_tuning import all_weights, lora
+from experiments.smollm.fine_tuning import fine_tuned, lora
 from experiments.speed.baselines import baseline_trainer
 
 SENTENCES = 480
-LORA_RATE, LORA_EPOCHS, FULL_RATE = 1e-3, 2, 1e-4  # of the comparison of the rivals
+LORA_RATE, LORA_EPOCHS, FULL_RATE = 1e-3, 2, 1e-4  # as chosen in the comparison with SmolLM2
 
 
 def epoch_figures(rounds: int = 3, sentences: int = SENTENCES) -> dict[str, Any]:
-    """Seconds of one epoch over the same sentences, in turn: ours from the cache, ours with reading, LoRA, all weights.
+    """Return seconds of one epoch over the same sentences, timed in turn.
 
-    Each has the batch that suits it; what the trainer does before its first batch counts.
+    Each system has its own batch size; what the trainer does before its first batch counts.
     """
-    stuff = prepare_data(Recipe(sentences=sentences), progress=False)
-    rows = stuff.corpus["train"]
+    data = prepare_data(Recipe(sentences=sentences), progress=False)
+    rows = data.corpus["train"]
     with TemporaryDirectory() as name:
         folder = Path(name)
         low_rank, full = (
-            baseline_trainer(build(stuff.expert), stuff.template, rows, folder, learning_rate=rate)
-            for build, rate in ((lora, LORA_RATE), (all_weights, FULL_RATE))
+            baseline_trainer(build(data.expert), data.template, rows, folder, learning_rate=rate)
+            for build, rate in ((lora, LORA_RATE), (fine_tuned, FULL_RATE))
         )
-        calls = {
-            "auxiliary": lambda: cached_epoch(stuff, folder),
-            "auxiliary, with reading": lambda: first_epoch(stuff, folder),
+        calls: dict[str, Callable[[], Any]] = {
+            "auxiliary": lambda: cached_epoch(data, folder),
+            "auxiliary, with reading": lambda: first_epoch(data, folder),
             "LoRA": low_rank.train,
             "full fine-tuning": full.train,
         }
@@ -48,18 +48,18 @@ def epoch_figures(rounds: int = 3, sentences: int = SENTENCES) -> dict[str, Any]
     }
 
 
-def cached_epoch(stuff: TrainingData, folder: Path) -> None:
-    """One epoch of a new auxiliary on features that are there."""
-    train(replace(stuff, recipe=replace(stuff.recipe, epochs=1)), output_dir=folder, progress=False, save_strategy="no")
+def cached_epoch(data: TrainingData, folder: Path) -> None:
+    """Train a new auxiliary for one epoch on cached features."""
+    train(replace(data, recipe=replace(data.recipe, epochs=1)), output_dir=folder, progress=False, save_strategy="no")
 
 
-def first_epoch(stuff: TrainingData, folder: Path) -> None:
-    """The same, after the frozen model has read the sentences."""
-    cached_epoch(unread(stuff)(), folder)
+def first_epoch(data: TrainingData, folder: Path) -> None:
+    """Train a new auxiliary for one epoch, including the frozen model's forward pass over all sentences."""
+    cached_epoch(drop_cache(data)(), folder)
 
 
-def unread(stuff: TrainingData) -> Callable[[], TrainingData]:
-    """Throw away what the frozen model has left of its reading; returns what will have to read all again."""
-    for part in (stuff.train, stuff.dev):
+def drop_cache(data: TrainingData) -> Callable[[], TrainingData]:
+    """Delete the cached features, and return the call that computes them again."""
+    for part in (data.train, data.dev):
         shutil.rmtree(Path(part.cache_files[0]["filename"]).parent, ignore_errors=True)
-    return lambda: prepare_data(stuff.recipe, stuff.expert, progress=False, corpus=stuff.corpus)
+    return lambda: prepare_data(data.recipe, data.expert, progress=False, corpus=data.corpus)

@@ -1,4 +1,7 @@
-"""Who takes part, and how is one of them tried? Everybody begins at the same body, and may use it as often."""
+"""A task with its objectives, and the training and evaluation of one arm.
+
+All arms start from the same body and may make the same number of passes through it.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,14 @@ END = "end task"
 
 @dataclass(frozen=True)
 class TaskSetup:
-    """A task, and what else its body could be asked.
+    """An end task, a body for it, and the other objectives that the body can be trained with.
 
     Attributes:
         labelled, dev, test: rows of the end task.
-        count: of its labels.
-        width: D.
-        body: a body to begin with.
-        others: objectives by name, made for that name and a body.
+        count: number of its labels.
+        width: D, of the body's states.
+        body: makes the body to start from.
+        objectives: by name, each made from that name and a body.
     """
 
     labelled: Rows
@@ -36,66 +39,70 @@ class TaskSetup:
     count: int
     width: int
     body: Callable[[], nn.Module]
-    others: Mapping[str, Callable[[str, nn.Module], Objective]]
+    objectives: Mapping[str, Callable[[str, nn.Module], Objective]]
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to use the other objectives.
+    """One way to use objectives beside the end task.
 
     Attributes:
         label: its name in tables.
-        others: which.
-        first: half of all passes are theirs alone, and the end task follows.
-        rule: how weights learn; None weighs all the same.
+        objectives: names of the other objectives.
+        first: train them alone for half of the passes, and the end task after that.
+        rule: of META's weights, "cosine" or "exact"; None keeps all weights equal.
     """
 
     label: str
-    others: tuple[str, ...] = ()
+    objectives: tuple[str, ...] = ()
     first: bool = False
     rule: str | None = None
 
 
 def train_arm(
-    lab: TaskSetup, arm: Arm, plan: TrainingConfig, meta_rate: float = 0.05
+    setup: TaskSetup, arm: Arm, config: TrainingConfig, meta_rate: float = 0.05
 ) -> tuple[MultiTaskModel, History]:
-    """Train a body as an arm would; the seed decides where it begins, and all batches."""
-    torch.manual_seed(plan.seed)
-    body = lab.body()
-    others = [lab.others[name](name, body) for name in arm.others]
-    end = Classification(END, lab.labelled, lab.width, lab.count)
+    """Train a body by an arm; the seed decides the initial weights and all batches."""
+    torch.manual_seed(config.seed)
+    body = setup.body()
+    others = [setup.objectives[name](name, body) for name in arm.objectives]
+    end = Classification(END, setup.labelled, setup.width, setup.count)
     if arm.first:
-        plan = replace(plan, passes=plan.passes // 2)
-        train_multitask(MultiTaskModel(body, others), plan, progress=False)
+        config = replace(config, passes=config.passes // 2)
+        train_multitask(MultiTaskModel(body, others), config, progress=False)
         others = []
-    # β only scales the exact rule: at this size, gradients as long as one and alike, it learns as fast as the other
+    # β only scales the exact rule: at this size it is as fast as the cosine rule on parallel gradients of length 1
     meta = MetaWeights(1 + len(others), meta_rate, arm.rule, step_size=1 + len(others)) if arm.rule else None
-    shared = MultiTaskModel(body, [end, *others])
-    return shared, train_multitask(shared, plan, lab.dev, meta, progress=False)
+    model = MultiTaskModel(body, [end, *others])
+    return model, train_multitask(model, config, setup.dev, meta, progress=False)
 
 
-def evaluate(lab: TaskSetup, shared: MultiTaskModel) -> dict[str, float]:
-    """Figures on the test rows."""
-    return classification_metrics(predict_logits(shared, lab.test, rows_batch), labels_of(lab.test))
+def evaluate(setup: TaskSetup, model: MultiTaskModel) -> dict[str, float]:
+    """Return figures on the test rows."""
+    rows: Any = setup.test  # a list serves as a map-style dataset
+    return classification_metrics(predict_logits(model, rows, rows_batch), labels_of(rows))
 
 
-def try_arm(lab: TaskSetup, arm: Arm, plan: TrainingConfig, meta_rate: float = 0.05) -> dict[str, Any]:
-    """What an arm says of the test rows, and how its weights went; plain numbers, for JSON."""
-    shared, taught = train_arm(lab, arm, plan, meta_rate)
-    every = max(1, len(taught.weights) // 50)
-    return evaluate(lab, shared) | {
-        "dev": max(taught.dev), "step_seconds": taught.step_seconds, "trained_seconds": taught.seconds,
-        "weights": [[round(w, 4) for w in row] for row in taught.weights[::every].tolist()],
-        "ended": [round(w, 6) for w in taught.weights[-1].tolist()],
-        "cosines": [round(c, 4) for c in taught.cosines.mean(0).tolist()],
-    }  # fmt: skip
+def evaluate_arm(setup: TaskSetup, arm: Arm, config: TrainingConfig, meta_rate: float = 0.05) -> dict[str, Any]:
+    """Train an arm; return its test figures and the course of its weights as plain numbers, for JSON."""
+    model, history = train_arm(setup, arm, config, meta_rate)
+    every = max(1, len(history.weights) // 50)
+    return evaluate(setup, model) | {
+        "dev": max(history.dev),
+        "step_seconds": history.step_seconds,
+        "trained_seconds": history.seconds,
+        "weights": [[round(w, 4) for w in row] for row in history.weights[::every].tolist()],
+        "ended": [round(w, 6) for w in history.weights[-1].tolist()],
+        "cosines": [round(c, 4) for c in history.cosines.mean(0).tolist()],
+    }
 
 
 def take_per_class(rows: Rows, each: int) -> tuple[Rows, Rows]:
-    """The first rows of every label, and all others."""
-    met: Counter[int] = Counter()
-    some, rest = [], []
+    """Return the first ``each`` rows of every label, and all other rows."""
+    counts: Counter[int] = Counter()
+    first: list[Mapping[str, Any]] = []
+    rest: list[Mapping[str, Any]] = []
     for row in rows:
-        met[row["label"]] += 1
-        (some if met[row["label"]] <= each else rest).append(row)
-    return some, rest
+        counts[row["label"]] += 1
+        (first if counts[row["label"]] <= each else rest).append(row)
+    return first, rest

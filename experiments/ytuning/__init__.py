@@ -1,2 +1,1 @@
-"""Is it worth letting the labels learn? `systems` (who takes part), `desk` (what each finds, and costs), `uses` (few
-labels, unseen ones), `experiment` (how it is run), `report` and `table` (what came out)."""
+"""Y-Tuning (a label decoder on frozen states) beside probes, LoRA and full fine-tuning of MiniLM."""

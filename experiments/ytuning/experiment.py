@@ -1,113 +1,44 @@
-"""How is it run, and by which rules? For each task a search on a few of its training texts, in which development texts
-choose one of three settings for everybody; then three seeds on more of them, each tested once. Beside that: few labels,
-labels that nobody was trained on, and names that are given to the wrong labels."""
+"""The Y-Tuning experiment: per task a search by development texts, then seeds that are tested once.
+
+Beside it: training on few texts of every label, labels that were not trained on, and label decoders that start from the
+labels' names, right and wrong ones.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
-from auxlib.classification.encoders import load_encoder
+import torch
+
+from auxlib.classification.encoders import cache_states, load_encoder
+from auxlib.classification.trainer import states_batch
+from auxlib.classification.ytuning import LabelConfig, LabelDecoder, margin_loss
+from auxlib.collator import FeatureRows
 from auxlib.data.tasks import label_names, load_task, task_hash
-from experiments.runner import Provenance, Record, provenance, run_trials
-from experiments.ytuning.few_shot import few, unseen
+from experiments.records import RECORDS, Record
+from experiments.runner import Experiment, Provenance, TrialRunner, provenance
+from experiments.ytuning.few_shot import few_per_label, unseen_labels
+from experiments.ytuning.plan import (
+    EACH,
+    FEW_SHOT_SYSTEMS,
+    FEW_SHOT_TASK,
+    NOISE_TEXTS,
+    NOISES,
+    SEARCH_SEED,
+    SEARCH_TEXTS,
+    SEEDS,
+    TASKS,
+    TRAIN_TEXTS,
+    ClassifierTrial,
+)
+from experiments.ytuning.report import assemble
 from experiments.ytuning.setup import TrainingSetup
-from experiments.ytuning.systems import BY_NAME, SYSTEMS
+from experiments.ytuning.systems import BY_NAME, MIDDLE, SYSTEMS
+from experiments.ytuning.table import goal_rows, task_rows, use_rows
 
-TASKS = ("r8", "20ng", "vader-movie", "vader-amazon", "wordnet-definition")
-MOST = 1500  # texts to learn from: with all that there are, the whole takes more than an hour and a half
-USED = "20ng"  # the task whose labels have telling names, and texts enough for each
-SEEDS, SEARCH_SEED, SEARCHED = (0, 1, 2), 100, 500
-NOISES, NOISY = (0.0, 1.0, 2.0), 500  # and test texts
-EACH, WITH_FEW = (10, 50), ("full", "ytuning", "linear")
 VERSION = 1
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What is to be tried, small enough to be sent to another process.
-
-    Attributes:
-        use: "search" looks at development texts only; "all" learns from as many texts as there may be; "few" from
-            ``each`` of every label; "unseen" leaves some labels out.
-        setting: which of the system's settings.
-    """
-
-    use: str
-    task: str
-    system: str
-    seed: int
-    setting: int
-    each: int = 0
-
-    @property
-    def name(self) -> str:
-        """A file's name."""
-        return "-".join(map(str, vars(self).values()))
-
-
-def run_attempt(attempt: Attempt) -> Record:
-    """Train and measure; plain numbers, for JSON."""
-    system = (SYSTEMS | BY_NAME)[attempt.system]
-    setting, seed = system.settings[attempt.setting], attempt.seed
-    texts = load_task(attempt.task, limit=SEARCHED if attempt.use == "search" else MOST)
-    if attempt.use == "unseen":
-        return vars(attempt) | unseen(system, setting, texts, seed)
-    desk = TrainingSetup(system, setting, few(texts, attempt.each, seed) if attempt.use == "few" else texts, seed)
-    spent = desk.cost() if attempt.use == "all" else {}
-    fitted = desk.learn()
-    found = {"dev": max(fitted.dev), "best_epoch": fitted.best_epoch, "epochs": len(fitted.dev)}
-    found |= {"learned_from": len(desk.train), "epoch_seconds": fitted.seconds / len(fitted.dev)}
-    if attempt.use != "search":
-        found |= desk.judge()
-    if attempt.use == "all":
-        found |= {
-            "labels": len(label_names(texts["test"])),
-            "chance": max(Counter(texts["test"]["label"]).values()) / len(texts["test"]),
-        }
-        found |= {"noisy": desk.noisy(NOISES, NOISY)}
-    return vars(attempt) | spent | found
-
-
-def run_experiment(
-    folder: Path, tasks: Sequence[str] = TASKS, seeds: Sequence[int] = SEEDS, jobs: int = 2
-) -> tuple[list[Record], float]:
-    """Search, compare, use; every attempt is kept in ``folder`` and not done twice.
-
-    Returns all records, and the seconds that all attempts took together, divided by ``jobs``.
-    """
-    made = made_by(tasks)
-    named = tuple(BY_NAME) if USED in tasks else ()
-    tried = [Attempt("search", task, who, SEARCH_SEED, i) for who, system in _all().items() for task in tasks
-             for i in range(len(system.settings)) if who in SYSTEMS or (who in named and task == USED)]  # fmt: skip
-    found = _run(folder, tried, made, jobs)
-    best = chosen(found)
-    compared = [Attempt("all", task, who, seed, best[task, who]) for who in LONGEST_FIRST for task in tasks
-                for seed in seeds if (task, who) in best]  # fmt: skip
-    used = [Attempt("few", USED, who, seed, best[USED, who], each) for who in (*WITH_FEW, *named) for each in EACH
-            for seed in seeds if (USED, who) in best]  # fmt: skip
-    used += [Attempt("unseen", USED, who, seed, best[USED, who]) for who in named for seed in seeds]
-    records = _run(folder, [*compared, *used], made, jobs)
-    return [*found, *records], sum(record["seconds"] for record in [*found, *records]) / jobs
-
-
-LONGEST_FIRST = sorted(SYSTEMS, key=lambda name: SYSTEMS[name].cached)  # whoever reads the texts itself takes longest
-
-
-def _all() -> dict:
-    return {name: (SYSTEMS | BY_NAME)[name] for name in (*LONGEST_FIRST, *BY_NAME)}
-
-
-def chosen(found: Iterable[Record]) -> dict[tuple[str, str], int]:
-    """The setting of each system with the highest accuracy on a task's development texts; the first of equals."""
-    best: dict[tuple[str, str], Record] = {}
-    for record in found:
-        key = record["task"], record["system"]
-        if "error" not in record and (key not in best or record["dev"] > best[key]["dev"]):
-            best[key] = record
-    return {key: record["setting"] for key, record in best.items()}
+LONGEST_FIRST = sorted(SYSTEMS, key=lambda name: SYSTEMS[name].cached)  # trainable encoders take longest
 
 
 def made_by(tasks: Iterable[str] = TASKS) -> Provenance:
@@ -115,7 +46,104 @@ def made_by(tasks: Iterable[str] = TASKS) -> Provenance:
     return provenance(VERSION, minilm=load_encoder().fingerprint, **{task: task_hash(task) for task in tasks})
 
 
-def _run(folder: Path, attempts: Sequence[Attempt], made: Provenance, jobs: int) -> list[Record]:
-    named: Mapping[str, Attempt] = {attempt.name: attempt for attempt in attempts}
-    done = run_trials(folder, named, run_attempt, made, jobs)
-    return [vars(named[name]) | record for name, record in done.items()]
+def run_trial(trial: ClassifierTrial) -> Record:
+    """Train and measure one classifier and return plain numbers, for JSON."""
+    system = (SYSTEMS | BY_NAME)[trial.system]
+    setting, seed = system.settings[trial.setting], trial.seed
+    texts = load_task(trial.task, limit=SEARCH_TEXTS if trial.use == "search" else TRAIN_TEXTS)
+    if trial.use == "unseen":
+        return vars(trial) | unseen_labels(system, setting, texts, seed)
+    if trial.use == "few":
+        texts = few_per_label(texts, trial.each, seed)
+    setup = TrainingSetup(system, setting, texts, seed)
+    costs = setup.cost() if trial.use == "all" else {}
+    fitted = setup.learn()
+    figures: Record = {"dev": max(fitted.dev), "best_epoch": fitted.best_epoch, "epochs": len(fitted.dev)}
+    figures |= {"learned_from": len(setup.train), "epoch_seconds": fitted.seconds / len(fitted.dev)}
+    if trial.use != "search":
+        figures |= setup.evaluate()
+    if trial.use == "all":
+        labels = texts["test"]["label"]
+        figures |= {"labels": len(label_names(texts["test"])), "chance": max(Counter(labels).values()) / len(labels)}
+        figures |= {"noisy": setup.accuracy_under_noise(NOISES, NOISE_TEXTS)}
+    return vars(trial) | costs | figures
+
+
+def run_experiment(run: TrialRunner, tasks: Sequence[str] = TASKS, seeds: Sequence[int] = SEEDS) -> list[Record]:
+    """Search, then compare on every task and on the few-shot task; return the records of all."""
+    searched = run(searches(tasks))
+    return [*searched, *run(comparisons(chosen(searched), tasks, seeds))]
+
+
+def searches(tasks: Sequence[str] = TASKS) -> list[ClassifierTrial]:
+    """Return every setting of every system on every task; the decoders by name only on the few-shot task."""
+    systems = {name: (SYSTEMS | BY_NAME)[name] for name in (*LONGEST_FIRST, *BY_NAME)}
+    return [
+        ClassifierTrial("search", task, name, SEARCH_SEED, i)
+        for name, system in systems.items()
+        for task in tasks
+        if name in SYSTEMS or task == FEW_SHOT_TASK
+        for i in range(len(system.settings))
+    ]
+
+
+def comparisons(
+    settings: dict[tuple[str, str], int], tasks: Sequence[str] = TASKS, seeds: Sequence[int] = SEEDS
+) -> list[ClassifierTrial]:
+    """Return the trials that are tested, with the settings that the search has chosen."""
+    by_name = tuple(BY_NAME) if FEW_SHOT_TASK in tasks else ()
+    compared = [
+        ClassifierTrial("all", task, name, seed, settings[task, name])
+        for name in LONGEST_FIRST
+        for task in tasks
+        for seed in seeds
+        if (task, name) in settings
+    ]
+    few = [
+        ClassifierTrial("few", FEW_SHOT_TASK, name, seed, settings[FEW_SHOT_TASK, name], each)
+        for name in (*FEW_SHOT_SYSTEMS, *by_name)
+        for each in EACH
+        for seed in seeds
+        if (FEW_SHOT_TASK, name) in settings
+    ]
+    unseen = [
+        ClassifierTrial("unseen", FEW_SHOT_TASK, name, seed, settings[FEW_SHOT_TASK, name])
+        for name in by_name
+        for seed in seeds
+    ]
+    return [*compared, *few, *unseen]
+
+
+def chosen(records: Iterable[Record]) -> dict[tuple[str, str], int]:
+    """Return the setting of each task and system with the highest development accuracy; the first of equals."""
+    best: dict[tuple[str, str], Record] = {}
+    for record in records:
+        key = record["task"], record["system"]
+        if "error" not in record and (key not in best or record["dev"] > best[key]["dev"]):
+            best[key] = record
+    return {key: record["setting"] for key, record in best.items()}
+
+
+def behaviour_probe() -> list[float]:
+    """Return loss and gradient norm of an untrained label decoder on a few texts, in float32 on the CPU."""
+    encoder, texts = load_encoder(layers=MIDDLE, dtype=torch.float32, device="cpu"), load_task("vader-amazon", limit=64)
+    rows = FeatureRows(cache_states(encoder, texts["train"], progress=False), plain="label")
+    batch = states_batch([rows[i] for i in range(len(rows))])
+    torch.manual_seed(0)
+    decoder = LabelDecoder(LabelConfig(), encoder.width, 2).eval()
+    loss = margin_loss(decoder(batch["hidden"], batch["mask"]), batch["labels"])
+    loss.backward()
+    gradients = [weight.grad for weight in decoder.parameters() if weight.grad is not None]
+    norm = sum(float(gradient.square().sum()) for gradient in gradients) ** 0.5
+    return [round(loss.item(), 4), round(norm, 4)]
+
+
+EXPERIMENT = Experiment(
+    RECORDS["ytuning"],
+    run=run_experiment,
+    assemble=assemble,
+    tables=(task_rows, goal_rows, use_rows),
+    work=run_trial,
+    made_by=made_by,
+    behaviour_probe=behaviour_probe,
+)

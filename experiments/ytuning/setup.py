@@ -1,4 +1,4 @@
-"""What does one system find: the task's texts as it reads them, the module that is to learn, and what both cost?"""
+"""One classifier on one task: its texts or states, training, evaluation and cost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from auxlib.classification.ytuning import LOSSES
 from auxlib.collator import FeatureRows
 from auxlib.data.tasks import label_names
 from auxlib.flops import ComputeLedger, counted_by_torch
-from experiments.ytuning.systems import ClassifierSpec, Setting
+from experiments.records import Setting
+from experiments.ytuning.systems import ClassifierSpec
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -36,7 +37,7 @@ BATCH, LEAST_STEPS = 32, 45
 
 
 class TextRows(torch.utils.data.Dataset):
-    """Token ids and labels of texts that a system reads itself; sorted by length, as states are kept."""
+    """Token ids and labels of texts for a trainable encoder, sorted by length as cached states are."""
 
     def __init__(self, encoded: Sequence[Sequence[int]], labels: Sequence[int]) -> None:
         order = sorted(range(len(encoded)), key=lambda row: len(encoded[row]))
@@ -51,60 +52,65 @@ class TextRows(torch.utils.data.Dataset):
 
 
 class TrainingSetup:
-    """What one system finds."""
+    """One classifier with one setting and one seed, on the texts of a task.
+
+    Attributes:
+        module: the model that `learn` trains.
+        collate: from rows to a batch.
+    """
 
     def __init__(self, system: ClassifierSpec, setting: Setting, texts: DatasetDict, seed: int) -> None:
         self.system, self.setting, self.texts, self.seed = system, setting, texts, seed
         self.encoder = system.encoder(setting)
         torch.manual_seed(seed)
         device = self.encoder.model.device
-        self.module = system.build(self.encoder, label_names(texts["train"])).to(device)
+        self.module: Any = system.build(self.encoder, label_names(texts["train"])).to(device)
         self.collate: Collate = states_batch if system.cached else partial(text_batch, self.encoder)
 
-    def rows(self, part: str) -> Rows:
-        """A part of the task; states come from disk, or from the encoder if nobody has read that part yet."""
+    def rows(self, part: str) -> FeatureRows | TextRows:
+        """Return a part of the task, as cached states or as texts; missing states are computed and cached."""
         if self.system.cached:
             return FeatureRows(cache_states(self.encoder, self.texts[part], progress=False), plain="label")
         return TextRows(self.encoder.encode(self.texts[part][:]), list(self.texts[part]["label"]))
 
     @cached_property
-    def train(self) -> Rows:
-        """What is learned from."""
+    def train(self) -> FeatureRows | TextRows:
+        """The training texts."""
         return self.rows("train")
 
     @property
     def epochs(self) -> int:
-        """The system's; more where there are so few texts that its epochs would be only a few steps."""
+        """The classifier's epochs; more where few texts would make them less than `LEAST_STEPS` steps."""
         return max(self.system.epochs, -(-LEAST_STEPS * BATCH // len(self.train)))
 
     def learn(self) -> FitResult:
-        """Train with the setting; the weights are those of the epoch that is best on development texts."""
-        loss = LOSSES[self.setting.get("loss", "softmax")]
-        return fit(
-            self.module, self.train, self.rows("dev"), self.collate, self.epochs, BATCH, self.setting["rate"], loss,
-            self.seed, progress=False,
-        )  # fmt: skip
+        """Train with the setting, and keep the weights of the epoch that is best on development texts."""
+        loss: Any = LOSSES[self.setting.get("loss", "softmax")]
+        data = self.train, self.rows("dev"), self.collate
+        schedule = self.epochs, BATCH, self.setting["rate"]
+        return fit(self.module, *data, *schedule, loss, self.seed, progress=False)
 
-    def judge(self) -> dict[str, float]:
-        """Figures on the test texts."""
-        return self._judge(self.rows("test"))
+    def evaluate(self) -> dict[str, float]:
+        """Return figures on the test texts."""
+        return self._evaluate(self.rows("test"))
 
-    def noisy(self, noises: Sequence[float], texts: int) -> dict[str, float]:
-        """Accuracy on some of the test texts, by the strength of noise on the states that labels are matched with."""
+    def accuracy_under_noise(self, noises: Sequence[float], texts: int) -> dict[str, float]:
+        """Return accuracy on some test texts, by the strength of noise on the states that the labels attend to."""
         rows = self.rows("test")
         drawn = sorted(random.Random(0).sample(range(len(rows)), min(texts, len(rows))))
         some = torch.utils.data.Subset(rows, drawn)
-        return {str(noise): self._judge(some, noise)["accuracy"] for noise in noises}
+        return {str(noise): self._evaluate(some, noise)["accuracy"] for noise in noises}
 
-    def _judge(self, rows: Rows, noise: float = 0.0) -> dict[str, float]:
+    def _evaluate(self, rows: Rows, noise: float = 0.0) -> dict[str, float]:
         return classification_metrics(
             predict_logits(self.module, rows, self.collate, noise, self.seed), labels_of(rows)
         )
 
     def cost(self) -> dict[str, float]:
-        """Operations of a whole training and of telling one text; weights that learn, and memory while they do.
+        """Return the operations of a training and of classifying one text, the trainable weights, and training memory.
 
-        The middling batch is counted, and what it costs a token is what all cost: batches hold texts of one length.
+        One batch of texts of median length is counted; batches hold texts of one length, so its cost per token is that
+        of all.
         """
         train, tokens = self.train, sum(self.train.lengths)
         order = sorted(range(len(train)), key=train.lengths.__getitem__)
@@ -116,19 +122,21 @@ class TrainingSetup:
         def step() -> Tensor:
             return F.cross_entropy(module(**batch), labels)
 
-        told = counted_by_torch(lambda: module(**batch))
+        forward = counted_by_torch(lambda: module(**batch))
         stepped, ledger = counted_by_torch(lambda: step().backward()), ComputeLedger.of(module, step, BATCH)
         module.zero_grad()
         reading = self._reading(tokens) if self.system.cached else 0.0
         return {
-            "train_flops": stepped * share * self.epochs, "read_flops": reading,
-            "told_flops": told / len(labels) + reading / len(train), "learning": ledger.learning,
+            "train_flops": stepped * share * self.epochs,
+            "read_flops": reading,
+            "told_flops": forward / len(labels) + reading / len(train),
+            "learning": ledger.learning,
             "encoder": sum(weight.numel() for weight in load_encoder().model.parameters()),
             "memory_bytes": ledger.memory_bytes,
-        }  # fmt: skip
+        }
 
     def _reading(self, tokens: int) -> float:
-        """Operations of reading so many tokens once, counted on texts of the mean length."""
+        """Return the operations of encoding this many tokens once, counted on texts of mean length."""
         ids = torch.ones(8, round(tokens / len(self.train)), dtype=torch.long, device=self.encoder.model.device)
         counted = counted_by_torch(lambda: self.encoder.read(ids, torch.ones_like(ids, dtype=torch.bool)))
         return counted * tokens / ids.numel()

@@ -1,31 +1,21 @@
-"""How are the recorded results said? One row for each task and system, read as they are; those that other code or data
-have made are refused by `report.load_labels`."""
+"""Tables of the Y-Tuning results, for README and notebook 10."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from auxlib.data.storage import read_json
-from experiments.claim.table import Row
+from experiments.tables import Row
 
-RESULTS, AGAIN = Path("data/results/full/ytuning.json"), "python -m auxlib run --experiment ytuning"
-NEEDED = {"tasks", "few", "unseen", "seeds", "seconds", "machine", "versions", "made_by", "rehearsal"}
-ASKED = {"r8": 0.98, "20ng": 0.96, "vader-movie": 0.96}  # of full fine-tuning's accuracy, fixed before the run
+GOALS = {"r8": 0.98, "20ng": 0.96, "vader-movie": 0.96}  # shares of full fine-tuning's accuracy, fixed before the run
 
 
-def read_labels(root: Path) -> dict[str, Any] | None:
-    """The recorded results as they are, or None before there are any."""
-    return read_json(root / RESULTS, NEEDED, AGAIN)
+def task_rows(results: Mapping[str, Any]) -> list[Row]:
+    """Return one row for each task and system: accuracy and cost."""
+    return [_task_row(task, system) for task, table in results["tasks"].items() for system in table["systems"].values()]
 
 
-def task_rows(found: Mapping[str, Any]) -> list[Row]:
-    """Accuracy of every system on every task, and what it cost on each."""
-    return [_row(task, system) for task, table in found["tasks"].items() for system in table["systems"].values()]
-
-
-def _row(task: str, system: Mapping[str, Any]) -> Row:
+def _task_row(task: str, system: Mapping[str, Any]) -> Row:
     if "error" in system:
         return {"task": task, "system": system["label"], "accuracy": f"FAILED: {system['error']}"}
     return {
@@ -42,11 +32,11 @@ def _row(task: str, system: Mapping[str, Any]) -> Row:
     }
 
 
-def accuracy_rows(found: Mapping[str, Any]) -> list[Row]:
-    """One row for each task, one column for each system: accuracy on test texts, mean and deviation of the seeds."""
+def accuracy_rows(results: Mapping[str, Any]) -> list[Row]:
+    """Return one row for each task, one column for each system: test accuracy, mean ± deviation over seeds."""
     return [
         {"task": task} | {system["label"]: _accuracy(system) for system in table["systems"].values()}
-        for task, table in found["tasks"].items()
+        for task, table in results["tasks"].items()
     ]
 
 
@@ -54,16 +44,16 @@ def _accuracy(system: Mapping[str, Any]) -> str:
     return "failed" if "error" in system else _spread([system["accuracy"], system["accuracy_sd"]])
 
 
-def goal_rows(found: Mapping[str, Any]) -> list[Row]:
-    """What was to be reached on each task, and what was."""
-    return [_asked_row(task, table) for task, table in found["tasks"].items()]
+def goal_rows(results: Mapping[str, Any]) -> list[Row]:
+    """Return one row for each task: its goals and what was reached."""
+    return [_goal_row(task, table) for task, table in results["tasks"].items()]
 
 
-def _asked_row(task: str, table: Mapping[str, Any]) -> Row:
-    share, asked = table["ytuning"] / table["full"], ASKED.get(task)
+def _goal_row(task: str, table: Mapping[str, Any]) -> Row:
+    share, goal = table["ytuning"] / table["full"], GOALS.get(task)
     return {
         "task": f"{task} ({table['labels']} labels, {table['texts']:,} texts)",
-        "of full fine-tuning": f"{share:.1%}" + ("" if asked is None else f" (asked {asked:.0%})"),
+        "of full fine-tuning": f"{share:.1%}" + ("" if goal is None else f" (asked {goal:.0%})"),
         "above the linear probe": f"{100 * (table['ytuning'] - table['linear']):+.1f} points",
         "weights": f"{table['params_percent']:.2f} %",
         "full ÷ ours, one training": f"{table['flops_ratio_full']:.1f}",
@@ -71,11 +61,11 @@ def _asked_row(task: str, table: Mapping[str, Any]) -> Row:
     }
 
 
-def use_rows(found: Mapping[str, Any]) -> list[Row]:
-    """Few labels, right and wrong names, and labels that were never trained on."""
+def use_rows(results: Mapping[str, Any]) -> list[Row]:
+    """Return one row for each system that was trained on few texts of every label."""
     return [
-        {"system": system["label"], **{f"{each} of each label": _spread(system[each]) for each in found["each"]}}
-        for system in found["few"].values()
+        {"system": system["label"], **{f"{each} of each label": _spread(system[each]) for each in results["each"]}}
+        for system in results["few"].values()
     ]
 
 

@@ -34,15 +34,16 @@ from auxlib.flops import ComputeLedger, counted_by_torch
 from auxlib.frozen import fingerprint
 from auxlib.worlds.story_lm import SHIPPED_LM_600K
 from course.exercises import check, use
-from experiments.baselines.beside import AuxiliaryTuned
+from experiments.baselines.frozen_expert import AuxiliaryTuned
 from experiments.baselines.prefix import fine_tuned, from_scratch
 from experiments.baselines.story_auxiliary import StoryAuxiliary
 from experiments.claim import rule
-from experiments.claim.pictures import against_cost, data_efficiency, frontier, load_curves, tasks, turned
+from experiments.claim.pictures import data_efficiency, frontier, load_curves, over_cost, over_tasks, over_weight
 from experiments.claim.plan import AUXILIARY, SYSTEMS
-from experiments.claim.report import load_claim
 from experiments.claim.setup import TrialSetup, TrialSize, measure_system, train_steps, training_batches
-from experiments.claim.table import CONTROLS, MAIN, as_markdown, conclusion, said, system_rows
+from experiments.claim.table import CONTROLS, MAIN, conclusion, system_rows, verdict_line
+from experiments.records import read_record
+from experiments.tables import as_markdown
 
 print(f"profile: {PROFILE}")
 
@@ -239,7 +240,7 @@ for epochs in (0.25, 1, 4, 24, 1000):
 # ## A slice, live
 #
 # The whole experiment takes about an hour on two cores: thirty systems, up to five seeds each. Its results lie in
-# `data/results/full` and are refused if the code that made them has changed.
+# `data/results/full`.
 #
 # Before it, every system that has something to choose was given the same **search**: three settings, an extra seed,
 # half its epochs, judged on development questions. Tuning one's own system against a baseline's defaults is the oldest
@@ -251,7 +252,7 @@ for epochs in (0.25, 1, 4, 24, 1000):
 
 # %% tags=["nbval-check-output"]
 root = data_dir().parent
-found, recorded = load_claim(root), load_curves(root)
+found, recorded = read_record("claim", root), load_curves(root)
 done = {name: system for name, system in found["systems"].items() if "error" not in system}
 searched = ("scratch", "fine_tuned", "auxiliary")
 settings = {name: found["settings"].get(name, SYSTEMS[name].settings[0]) for name in searched}
@@ -305,7 +306,7 @@ def beside_mine(figure, title):
         f"yours, {name}": ([point["flops"] for point in points], [point["dev"][figure] for point in points])
         for name, points in live.items()
     }
-    return against_cost(recorded, title, figure, systems=("auxiliary", "scratch"), live=mine)
+    return over_cost(recorded, title, figure, systems=("auxiliary", "scratch"), live=mine)
 
 
 beside_mine("accuracy", "The auxiliary has learned to obey before the model from scratch begins to")
@@ -427,7 +428,7 @@ for epochs, back in ((6, -5), (12, -3), (24, -1)) if curves else ():
 # %% tags=["nbval-check-output"]
 for seed, verdict in found["verdicts"].items():
     yours = passes_bar(verdict["auxiliary"], verdict["scratch"]) if "flops_ratio" in verdict else None
-    print(f"seed {seed}: {said(verdict)}; your bar says {yours}")
+    print(f"seed {seed}: {verdict_line(verdict)}; your bar says {yours}")
 print(conclusion(found))
 
 # %% [markdown]
@@ -581,7 +582,7 @@ for system in (done[name] for name in shown if name in done):
 
 # %% tags=["figure", "nbval-check-output"]
 title = "A little above λ = 1 is better than 1, and far above it grammar breaks"
-turned(recorded, title) if "auxiliary" in done else None
+over_weight(recorded, title) if "auxiliary" in done else None
 
 # %% tags=["figure", "nbval-check-output"]
 shown = [name for name in ("auxiliary", "pair", "classifier", "scratch", "fine_tuned") if name in done]
@@ -613,7 +614,7 @@ print(f"to the bar   from scratch {scratch / 1e12:.2f} TFLOP, auxiliary {ours / 
 enough = found["break_even"] or inf
 print(f"it has paid after K* = {enough:g} tasks")
 title = f"After {enough:.1f} tasks pre-training has paid"
-tasks(found, receipt["training_flops"], title) if enough < inf else None
+over_tasks(found, receipt["training_flops"], title) if enough < inf else None
 
 # %% [markdown]
 # For a single task, from scratch is cheaper, by far. Who quotes the large factor should quote this number beside it.

@@ -36,7 +36,8 @@ from course.exercises import check, use
 from course.sliders import Sliders
 from experiments.control.joint_conditions import JointConditions
 from experiments.control.pictures import composition, frontier, places
-from experiments.control.table import read_control, real_rows, storyland_rows
+from experiments.control.table import real_rows, storyland_rows
+from experiments.records import read_record
 
 print(f"profile: {PROFILE}")
 
@@ -48,10 +49,10 @@ print(f"profile: {PROFILE}")
 # yesterday: may I keep the auxiliary?*
 #
 # Each of these has a tempting answer of one line, and each of those lines is wrong somewhere. The long
-# runs were recorded by `python -m auxlib run --experiment generation`; what is quick you run yourself.
+# runs were recorded by `python -m auxlib run --experiment control`; what is quick you run yourself.
 
 # %%
-found = read_control(data_dir().parent)
+found = read_record("control", data_dir().parent)
 print("recorded parts that failed:", len(found["failed"]))
 model = load_pretrained()
 tokenizer = model.expert_info.tokenizer

@@ -46,11 +46,12 @@ from auxlib.frozen import best_device, best_dtype
 from auxlib.recipes import Recipe, load_pretrained, prepare_data, scaled_down
 from auxlib.training import FeatureLoss
 from course.exercises import check, use
-from experiments.smollm.headline import writing
-from experiments.smollm.prompt import asked
-from experiments.speed import table
+from experiments.records import read_record
+from experiments.smollm.headline import greedy_decoding
+from experiments.smollm.prompt import bare_request_prompt
 from experiments.speed.pictures import roofline
 from experiments.speed.roofline import Peak, Work, measure_peak
+from experiments.speed.table import speed_rows
 
 print(f"profile: {PROFILE}")
 
@@ -74,7 +75,7 @@ print(f"profile: {PROFILE}")
 
 # %%
 root = data_dir().parent
-pair, recorded = load_pretrained(), table.read_bench(root)
+pair, recorded = load_pretrained(), read_record("speed", root)
 expert, frame = pair.expert_info, pair.template
 config, W, each = expert.model.config, expert.unembedding, expert.unembedding.element_size()
 peak = measure_peak(W.device, W.dtype, rounds=ROUNDS)
@@ -346,7 +347,7 @@ print(f"seconds, recorded {recorded['prefix_speedup_256']:.0f} times")
 
 # %%
 calls = [
-    writing(pair, who, 1, TOKENS, **how)
+    greedy_decoding(pair, who, 1, TOKENS, **how)
     for who, how in ((None, {}), ("lantern", {}), ("lantern", {"use_cache": False}))
 ]
 alone, together, uncached = paired_seconds(*calls, rounds=ROUNDS)
@@ -369,7 +370,7 @@ print(f"seconds, without cache ÷ with cache    {median_ratio(uncached, together
 
 # %% tags=["nbval-check-output"]
 tokens = sum(cached.lengths) / len(cached)
-request = len(expert.tokenizer(asked("lantern"), add_special_tokens=False)["input_ids"])
+request = len(expert.tokenizer(bare_request_prompt("lantern"), add_special_tokens=False)["input_ids"])
 predicted = {"auxiliary": trained / 48, "auxiliary, with reading": trained / 48 + tokens * 2 * weights}
 predicted |= {"LoRA": (tokens + request) * 4 * weights, "full fine-tuning": (tokens + request) * 6 * weights}
 clock = recorded["epoch_seconds"]
@@ -397,7 +398,7 @@ for name, flops in predicted.items():
 # **Before you look**: which of the goals would you have thought the hardest?
 
 # %% tags=["nbval-check-output"]
-for row in table.speed_rows(recorded):
+for row in speed_rows(recorded):
     print(f"{row['figure']:45} {row['measured']:>6}   goal {row['goal']}")
 print("MB of whole processes:", "  ".join(f"{name} {mb:.0f}" for name, mb in recorded["memory_mb"].items()))
 print("LoRA reached accuracy 0.9 in its time:", recorded["reached"]["LoRA"])

@@ -39,11 +39,12 @@ from auxlib.data.assets import data_dir
 from auxlib.data.tasks import label_names, load_task
 from auxlib.frozen import fingerprint
 from course.exercises import check, use
-from experiments.claim.table import as_markdown
+from experiments.records import read_record
+from experiments.tables import as_markdown
 from experiments.ytuning.few_shot import UNSEEN, with_labels
 from experiments.ytuning.setup import TrainingSetup
 from experiments.ytuning.systems import LAST, MIDDLE, SYSTEMS
-from experiments.ytuning.table import accuracy_rows, goal_rows, read_labels, task_rows, use_rows
+from experiments.ytuning.table import accuracy_rows, goal_rows, task_rows, use_rows
 
 print(f"profile: {PROFILE}")
 
@@ -529,7 +530,7 @@ def show(table, *left_out):
     display({"text/markdown": said, "text/plain": said}, raw=True)
 
 
-recorded = read_labels(data_dir().parent)
+recorded = read_record("ytuning", data_dir().parent)
 show(goal_rows(recorded))
 
 # %% [markdown]

@@ -38,11 +38,12 @@ from auxlib.tartan.objectives import rows_batch
 from auxlib.tartan.trainer import HEAD_DECAY, TrainingConfig
 from auxlib.worlds.rules import Rules
 from course.exercises import check, use
-from experiments.claim.table import as_markdown
-from experiments.tartan.experiment import ALL, ARMS, CROWD, NEUTRAL, USEFUL
+from experiments.records import read_record
+from experiments.tables import as_markdown
+from experiments.tartan.arms import ALL, ARMS, CROWD
 from experiments.tartan.setup import END, evaluate, train_arm
-from experiments.tartan.story import GRAMMAR, load_world, places_of_words, story_setup
-from experiments.tartan.table import goal_rows, read_endtask, real_rows, story_rows, weight_rows
+from experiments.tartan.story import GRAMMAR, NEUTRAL, USEFUL, load_world, places_of_words, story_setup
+from experiments.tartan.table import goal_rows, real_rows, story_rows, weight_rows
 
 print(f"profile: {PROFILE}")
 
@@ -142,7 +143,7 @@ print(f"words of a place     {share_right(of_a_place):.2f}")
 # **Before you run**: which of the missing words will you be able to guess, and how well?
 
 # %% tags=["nbval-check-output"]
-missing = lab.others[USEFUL](USEFUL, None)
+missing = lab.objectives[USEFUL](USEFUL, None)
 batch = missing.draw(32, torch.Generator().manual_seed(SEED))
 vocabulary = [*world.vocabulary, "____"]
 for ids, mask, targets in list(zip(batch["input_ids"], batch["mask"], batch["targets"], strict=True))[:3]:
@@ -542,7 +543,7 @@ def same_place(texts):
 
 
 for name in (USEFUL, NEUTRAL):
-    print(f"{name:17} the same place in {same_place(lab.others[name](name, None).examples):.0%} of pairs")
+    print(f"{name:17} the same place in {same_place(lab.objectives[name](name, None).examples):.0%} of pairs")
 
 # %% [markdown]
 # One in six, as a die would have it. In the exchanged stories nothing knows of its missing words; the same question can
@@ -616,7 +617,7 @@ def show(table):
     display({"text/markdown": said, "text/plain": said}, raw=True)
 
 
-recorded = read_endtask(data_dir().parent)
+recorded = read_record("tartan", data_dir().parent)
 show(goal_rows(recorded))
 show(story_rows(recorded))
 show(weight_rows(recorded))

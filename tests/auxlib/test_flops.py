@@ -13,9 +13,9 @@ from auxlib.flops import ComputeLedger, break_even, count_flops, counted_by_torc
 from auxlib.frozen import Expert, freeze
 from auxlib.worlds.grammar import FULL_STOP
 from auxlib.worlds.story_lm import new_story_lm
-from experiments.baselines.beside import AuxiliaryTuned, FrozenExpertSystem
+from experiments.baselines.decoding import DecodingContext, System, write
+from experiments.baselines.frozen_expert import AuxiliaryTuned, FrozenExpertSystem
 from experiments.baselines.prefix import Prefixed, from_scratch
-from experiments.baselines.reading import DecodingContext, System, write
 from experiments.baselines.story_auxiliary import StoryAuxiliary
 from experiments.claim.plan import SYSTEMS
 from experiments.claim.setup import TrialSetup, TrialSize, load_world, training_batches

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,11 @@ from auxlib.data.assets import asset_path
 from auxlib.errors import ResultsMismatch
 from auxlib.tartan.meta_weights import MetaWeights
 from experiments.baselines.story_auxiliary import StoryAuxiliary
-from experiments.runner import CLOSE, require_probe
+from experiments.records import RECORDS
+from experiments.runner import load_experiment, require_probe
 
-NEEDS = {"claim": None, "control": "smollm2", "rivals": "smollm2", "labels": "minilm", "tartan": None}
+NEEDS = {"control": "smollm2", "smollm": "smollm2", "ytuning": "minilm"}
+WITHOUT_PROBE = {"speed"}  # its record depends on the machine alone
 
 
 def scaled(module: type[nn.Module], by: float) -> tuple[type, str, Callable[..., Any]]:
@@ -45,26 +46,34 @@ _direction = MetaWeights.direction
 SLIPS = {
     "claim": scaled(StoryAuxiliary, 1.2),
     "control": scaled(AuxiliaryModel, 1.2),
-    "rivals": scaled(AuxiliaryModel, 1.5),
-    "labels": scaled(LabelDecoder, 1.2),
+    "smollm": scaled(AuxiliaryModel, 1.5),
+    "ytuning": scaled(LabelDecoder, 1.2),
     "tartan": (MetaWeights, "direction", turned),
 }
 
 
-@pytest.mark.parametrize("room", SLIPS)
-def test_a_probe_notices_a_change_of_behaviour(room: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if NEEDS[room] and asset_path(NEEDS[room]) is None:
-        pytest.skip(f"needs {NEEDS[room]}: python -m auxlib fetch {NEEDS[room]}")
-    report = import_module(f"auxlib.{room}.report")
-    tolerance, recorded = getattr(report, "PROBE_TOLERANCE", CLOSE), report.behaviour_probe()
-    require_probe(recorded, report.behaviour_probe(), "the record", "make it again", tolerance)
-    monkeypatch.setattr(*SLIPS[room])
+def test_every_experiment_whose_record_depends_on_code_has_a_probe() -> None:
+    assert RECORDS.keys() - WITHOUT_PROBE == SLIPS.keys()
+    for name in RECORDS:
+        experiment = load_experiment(name)
+        assert (experiment.behaviour_probe is None) == (experiment.made_by is None) == (name in WITHOUT_PROBE)
+
+
+@pytest.mark.parametrize("name", [name for name in RECORDS if name not in WITHOUT_PROBE])
+def test_a_probe_notices_a_change_of_behaviour(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name in NEEDS and asset_path(NEEDS[name]) is None:
+        pytest.skip(f"needs {NEEDS[name]}: python -m auxlib fetch {NEEDS[name]}")
+    experiment = load_experiment(name)
+    assert experiment.behaviour_probe is not None
+    recorded = experiment.behaviour_probe()
+    require_probe(recorded, experiment.behaviour_probe(), "the record", "make it again", experiment.tolerance)
+    monkeypatch.setattr(*SLIPS[name])
     with pytest.raises(ResultsMismatch, match=r"in a short rehearsal; the code here reaches"):
-        require_probe(recorded, report.behaviour_probe(), "the record", "make it again", tolerance)
+        require_probe(recorded, experiment.behaviour_probe(), "the record", "make it again", experiment.tolerance)
 
 
 def test_a_provenance_reads_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    from experiments.claim.campaign import made_by
+    from experiments.claim.experiment import made_by
 
     known = made_by()
     root, read = Path(auxlib.__file__).parents[1], Path.read_bytes

@@ -92,7 +92,7 @@ def test_results_come_in_the_order_of_the_trials_and_lie_on_disk(first: tuple[Pa
 
 def test_a_failed_trial_keeps_its_place_with_type_message_and_line(first: tuple[Path, dict[str, Record]]) -> None:
     error = first[1]["broken"]["error"]
-    assert error.startswith("ValueError: the barn is on fire, λ too (test_trials.py, line ")
+    assert error.startswith("ValueError: the barn is on fire, λ too (test_runner.py, line ")
     assert [name for name, record in first[1].items() if "error" in record] == ["broken"]
 
 

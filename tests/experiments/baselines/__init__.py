@@ -9,7 +9,7 @@ from torch import Tensor
 
 from auxlib.worlds.grammar import FULL_STOP
 from auxlib.worlds.story_lm import SHIPPED_LM_600K
-from experiments.baselines.reading import DecodingContext, System
+from experiments.baselines.decoding import DecodingContext, System
 from experiments.claim.plan import SYSTEMS
 from experiments.claim.setup import TrialSetup, TrialSize, load_world
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from auxlib.frozen import Expert, fingerprint
+from experiments.baselines.decoding import DecodingContext
 from experiments.baselines.prefix import Prefixed, fine_tuned, from_scratch, lora, prompt_tuned, prompted
-from experiments.baselines.reading import DecodingContext
 from experiments.claim.plan import SYSTEMS
 from experiments.claim.setup import load_world, train_steps, training_batches
 from tests.experiments.baselines import asked, bench_beside, build, farthest, logits_of, stirred, what_is_read
@@ -75,7 +75,7 @@ def test_being_told_makes_a_difference(name: str) -> None:
 
 
 def test_a_model_that_is_not_told_ignores_the_keyword() -> None:
-    untold = from_scratch(load_world(), 32, 1, seed=0, told=False)
+    untold = from_scratch(load_world(), 32, 1, seed=0, conditional=False)
     assert torch.equal(
         *(logits_of(untold, reading) for reading in (what_is_read(), with_other_keywords(what_is_read())))
     )

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from auxlib.frozen import Expert
 from auxlib.worlds.story_lm import load_story_lm
-from experiments.baselines.beside import FrozenExpertSystem
-from experiments.baselines.reading import DecodingContext
+from experiments.baselines.decoding import DecodingContext
+from experiments.baselines.frozen_expert import FrozenExpertSystem
 from experiments.baselines.story_auxiliary import StoryAuxiliary, StoryAuxiliaryConfig
 from experiments.claim.setup import load_world
 

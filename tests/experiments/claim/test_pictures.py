@@ -10,16 +10,16 @@ import pytest
 from auxlib.data.storage import write_json_atomic
 from auxlib.plot import Picture
 from experiments.claim.pictures import (
-    against_cost,
     data_efficiency,
+    first_losses,
     frontier,
     illustrate,
     load_curves,
-    starts,
-    tasks,
-    turned,
+    over_cost,
+    over_tasks,
+    over_weight,
 )
-from experiments.claim.results import CURVES, RESULTS
+from experiments.records import CLAIM_CURVES, RECORDS
 
 FIGURES = ("accuracy", "grammatical", "success", "slor", "drift")
 
@@ -58,29 +58,29 @@ def found() -> dict:
 
 
 def test_a_line_is_the_median_of_its_seeds_and_the_axis_has_its_unit(recorded: list[dict]) -> None:
-    alt = against_cost(recorded, "Title", systems=["auxiliary", "scratch"]).alt
+    alt = over_cost(recorded, "Title", systems=["auxiliary", "scratch"]).alt
     assert alt.startswith("Title. Lines, keyword accuracy over training operations (GFLOP).")
     assert "auxiliary (ours): from 0.2 at training operations (GFLOP) 1 through 0.3 at 2 to 0.4 at 4" in alt
 
 
 def test_runs_on_other_amounts_of_data_stay_out(recorded: list[dict]) -> None:
-    few = against_cost(recorded, "Title", systems=["auxiliary"]).alt
+    few = over_cost(recorded, "Title", systems=["auxiliary"]).alt
     assert "0.8" not in few
-    assert "0.6" in against_cost(recorded, "Title", systems=["auxiliary"], sentences=20_000).alt
+    assert "0.6" in over_cost(recorded, "Title", systems=["auxiliary"], sentences=20_000).alt
 
 
 def test_a_readers_own_line_lies_beside_the_recorded_ones(recorded: list[dict]) -> None:
-    alt = against_cost(recorded, "Title", systems=["scratch"], live={"yours": ([3e9], [0.77])}).alt
+    alt = over_cost(recorded, "Title", systems=["scratch"], live={"yours": ([3e9], [0.77])}).alt
     assert "yours: 0.77 at training operations (GFLOP) 3." in alt
 
 
 def test_the_dial_holds_the_trained_weight_as_well(recorded: list[dict]) -> None:
-    assert "from 0.4 at weight λ 1 to 0.8 at 2" in turned(recorded, "Title").alt
+    assert "from 0.4 at weight λ 1 to 0.8 at 2" in over_weight(recorded, "Title").alt
 
 
 def test_who_was_built_with_another_weight_stands_there_and_not_at_one() -> None:
     runs = [run("auxiliary", 0, trained=8.0)]
-    assert "from 0.8 at weight λ 2 to 0.3 at 8" in turned(runs, "Title").alt
+    assert "from 0.8 at weight λ 2 to 0.3 at 8" in over_weight(runs, "Title").alt
 
 
 def test_the_frontier_stands_beside_points_and_lines(found: dict, recorded: list[dict]) -> None:
@@ -91,22 +91,22 @@ def test_the_frontier_stands_beside_points_and_lines(found: dict, recorded: list
 
 def test_data_starts_and_tasks_can_be_drawn(found: dict, recorded: list[dict]) -> None:
     assert "to 0.8 at 2e+04" in data_efficiency(recorded, "Title", ["auxiliary"]).alt
-    assert "starts at random: from 3 at step 1" in starts(recorded, "Title").alt
-    assert "pre-training, then auxiliaries: from 12 at tasks 0" in tasks(found, 12e12, "Title").alt
+    assert "starts at random: from 3 at step 1" in first_losses(recorded, "Title").alt
+    assert "pre-training, then auxiliaries: from 12 at tasks 0" in over_tasks(found, 12e12, "Title").alt
 
 
 def test_the_readmes_figure_is_kept_with_its_description(tmp_path: Path, found: dict, recorded: list[dict]) -> None:
-    write_json_atomic(tmp_path / RESULTS, found)
-    write_json_atomic(tmp_path / CURVES, recorded)
+    write_json_atomic(tmp_path / RECORDS["claim"].path, found)
+    write_json_atomic(tmp_path / CLAIM_CURVES, recorded)
     illustrate(tmp_path)
-    kept = json.loads((tmp_path / RESULTS).read_text(encoding="utf-8"))
-    assert (tmp_path / RESULTS.parent / kept["figure"]).read_bytes().startswith(b"\x89PNG")
+    kept = json.loads((tmp_path / RECORDS["claim"].path).read_text(encoding="utf-8"))
+    assert (tmp_path / RECORDS["claim"].path.parent / kept["figure"]).read_bytes().startswith(b"\x89PNG")
     assert "as far as from scratch with 4 times fewer operations." in kept["figure_alt"]
     assert load_curves(tmp_path) == recorded
 
 
 def test_more_than_four_lines_put_their_names_below(recorded: list[dict]) -> None:
-    many = against_cost(recorded, "Title", live={str(i): ([1e9, 2e9], [0.1, 0.2]) for i in range(5)})
+    many = over_cost(recorded, "Title", live={str(i): ([1e9, 2e9], [0.1, 0.2]) for i in range(5)})
     assert isinstance(many, Picture)
     height = int.from_bytes(many.png[20:24], "big")
-    assert height > int.from_bytes(against_cost(recorded, "Title", systems=["scratch"]).png[20:24], "big")
+    assert height > int.from_bytes(over_cost(recorded, "Title", systems=["scratch"]).png[20:24], "big")

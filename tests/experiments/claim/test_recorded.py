@@ -6,17 +6,15 @@ from typing import Any
 
 import pytest
 
-from experiments.claim.campaign import SEEDS
+from experiments.claim.experiment import SEEDS
 from experiments.claim.plan import SYSTEMS
-from experiments.claim.report import load_claim
-from experiments.claim.results import FACTORS
-from experiments.claim.rule import SEEDS_NEEDED
+from experiments.claim.rule import FACTORS, SEEDS_NEEDED
 from tests.recorded import every_system_has_a_figure_or_an_error, recorded
 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
-    return recorded(load_claim)
+    return recorded("claim")
 
 
 def test_every_system_has_a_figure_or_an_error(found: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 import random
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,16 @@ from auxlib.flops import ComputeLedger
 from auxlib.metrics import min_kl_for_success, wilson
 from auxlib.worlds.story_lm import SHIPPED_LM_600K
 from experiments.claim import report
+from experiments.claim.experiment import EXPERIMENT
 from experiments.claim.plan import SYSTEMS
-from experiments.claim.report import assemble, curves, differences, load_claim
-from experiments.claim.results import AGAIN, CURVES, FACTORS, NEEDED, RESULTS, read_claim
+from experiments.claim.report import assemble, curves, differences
+from experiments.claim.rule import FACTORS
 from experiments.claim.setup import TrialSize
 from experiments.claim.trial import run_trial
-from experiments.runner import Record, Trial, provenance
+from experiments.records import CLAIM_CURVES
+from experiments.runner import Record, SystemTrial, load_record, provenance
 
+CLAIM = EXPERIMENT.record
 SENTENCES, N, SEEDS = 5000, 400, (0, 1, 2, 3, 4)
 FRONTIER = torch.tensor([0.02, 0.05, 0.20], dtype=torch.float64), torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
 MADE = {
@@ -43,17 +47,9 @@ LEDGERS = {
 
 def measured(accuracy: float, draw: random.Random) -> dict[str, float]:
     return {
-        "accuracy": accuracy,
-        "grammatical": 0.98,
-        "success": 0.98 * accuracy,
-        "slor": round(draw.gauss(2, 0.01), 5),
-        "slor_se": 0.04,
-        "drift": 2.5,
-        "drift_se": 0.1,
-        "distinct_2": 0.4,
-        "n": N,
-        "nll": 10.0,
-    }
+        "accuracy": accuracy, "grammatical": 0.98, "success": 0.98 * accuracy, "slor": round(draw.gauss(2, 0.01), 5),
+        "slor_se": 0.04, "drift": 2.5, "drift_se": 0.1, "distinct_2": 0.4, "n": N, "nll": 10.0,
+    }  # fmt: skip
 
 
 def record(system: str, seed: int, sentences: int = SENTENCES) -> Record:
@@ -74,18 +70,11 @@ def record(system: str, seed: int, sentences: int = SENTENCES) -> Record:
         "ledger": vars(ledger) | memory | {"step_flops_counted": ledger.step_flops},
     }
     return {
-        "system": system,
-        "seed": seed,
-        "sentences": sentences,
-        "curve": points,
-        **(training if learns else {}),
+        "system": system, "seed": seed, "sentences": sentences, "curve": points, **(training if learns else {}),
         "setting": {"rate": 0.006, "batch": 64} if learns else {},
-        "dial": [{"weight": 2.0} | measured(0.95, draw)] if SYSTEMS[system].dial else [],
-        "flops_per_written_token": 300_000,
-        "ms_per_written_token": 0.02,
-        "seconds": 60.0,
-        "made_by": "us",
-    }
+        "dial": [{"weight": 2.0} | measured(0.95, draw)] if SYSTEMS[system].weights else [],
+        "flops_per_written_token": 300_000, "ms_per_written_token": 0.02, "seconds": 60.0, "made_by": "us",
+    }  # fmt: skip
 
 
 def campaign(seeds: Iterable[int] = SEEDS) -> list[Record]:
@@ -135,7 +124,7 @@ def shape(value: Any) -> Any:
 
 @pytest.mark.parametrize(("system", "setting"), [("auxiliary", {"rate": 0.006, "batch": 64}), ("forced", {})])
 def test_the_records_of_these_tests_have_the_shape_of_real_ones(system: str, setting: dict[str, float]) -> None:
-    real = run_trial(Trial(system, 0, TrialSize(train=64, epochs=1, dev=8, test=8), setting))
+    real = run_trial(SystemTrial(system, 0, TrialSize(train=64, epochs=1, dev=8, test=8), setting))
     assert shape(real | {"seconds": 1.0, "made_by": ""}) == shape(record(system, 0))
     json.dumps(real, allow_nan=False)
 
@@ -225,13 +214,11 @@ def test_the_factors_by_hand(found: dict[str, Any]) -> None:
         theirs, mine = 128 * verdict["scratch_step"], 64 * verdict["auxiliary_step"]
         assert verdict["sentences_read"] == [theirs, mine]
         beside = 1000 / 64 + 60  # one sentence, if the expert read it every time
-        assert verdict["factors"] == pytest.approx(
-            {
-                "fewer_sentences": theirs / mine,
-                "cheaper_sentences": (8000 / 128) / beside,
-                "cached_states": beside * mine / (1000 * verdict["auxiliary_step"] + 60 * min(mine, SENTENCES)),
-            }
-        )
+        assert verdict["factors"] == pytest.approx({
+            "fewer_sentences": theirs / mine,
+            "cheaper_sentences": (8000 / 128) / beside,
+            "cached_states": beside * mine / (1000 * verdict["auxiliary_step"] + 60 * min(mine, SENTENCES)),
+        })  # fmt: skip
 
 
 def test_pretraining_has_paid_when_both_cost_the_same(found: dict[str, Any]) -> None:
@@ -366,44 +353,44 @@ def test_figures_that_went_through_a_file_are_the_same(found: dict[str, Any], tm
 @pytest.fixture
 def root(tmp_path: Path, found: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A repository with recorded results of this code and data."""
-    monkeypatch.setattr(report, "made_by", lambda: provenance(1, texts="0123abcd"))
-    monkeypatch.setattr(report, "behaviour_probe", lambda: [6.5001, 2.4999])
-    write_json_atomic(tmp_path / RESULTS, copy.deepcopy(found) | MADE)
+    monkeypatch.setattr(EXPERIMENT, "made_by", lambda: provenance(1, texts="0123abcd"))
+    monkeypatch.setattr(EXPERIMENT, "behaviour_probe", lambda: [6.5001, 2.4999])
+    write_json_atomic(tmp_path / CLAIM.path, copy.deepcopy(found) | MADE)
     return tmp_path
 
 
 def test_recorded_results_are_loaded_and_before_there_are_any_there_is_none(
     root: Path, found: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    assert load_claim(root) == read_claim(root) == found | MADE
-    assert load_claim(tmp_path_factory.mktemp("fresh")) is None
-    assert read_claim(tmp_path_factory.mktemp("fresh")) is None
-    assert RESULTS.parent == CURVES.parent
+    assert load_record(EXPERIMENT, root) == CLAIM.read(root) == found | MADE
+    assert load_record(EXPERIMENT, tmp_path_factory.mktemp("fresh")) is None
+    assert CLAIM.read(tmp_path_factory.mktemp("fresh")) is None
+    assert CLAIM.path.parent == CLAIM_CURVES.parent
 
 
 def test_results_of_another_version_or_behaviour_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(report, "behaviour_probe", lambda: [6.5, 2.6])
-        with pytest.raises(ResultsMismatch, match=rf"claim.json.*\[6.5, 2.5\].*\[6.5, 2.6\].*{AGAIN}"):
-            load_claim(root)
-    monkeypatch.setattr(report, "made_by", lambda: provenance(2, texts="0123abcd"))
-    with pytest.raises(ResultsMismatch, match=f"claim.json was made by version 1.*version 2.*{AGAIN}"):
-        load_claim(root)
+        patch.setattr(EXPERIMENT, "behaviour_probe", lambda: [6.5, 2.6])
+        with pytest.raises(ResultsMismatch, match=rf"claim.json.*\[6.5, 2.5\].*\[6.5, 2.6\].*{CLAIM.command}"):
+            load_record(EXPERIMENT, root)
+    monkeypatch.setattr(EXPERIMENT, "made_by", lambda: provenance(2, texts="0123abcd"))
+    with pytest.raises(ResultsMismatch, match=f"claim.json was made by version 1.*version 2.*{CLAIM.command}"):
+        load_record(EXPERIMENT, root)
 
 
-@pytest.mark.parametrize("part", sorted(NEEDED))
+@pytest.mark.parametrize("part", sorted(CLAIM.needed))
 def test_results_that_lack_something_are_refused_by_name(root: Path, part: str) -> None:
-    recorded = json.loads((root / RESULTS).read_text(encoding="utf-8"))
+    recorded = json.loads((root / CLAIM.path).read_text(encoding="utf-8"))
     del recorded[part]
-    write_json_atomic(root / RESULTS, recorded)
-    for read in (read_claim, load_claim):
-        with pytest.raises(CourseError, match=f"lacks {part}; make it again: {AGAIN}"):
+    write_json_atomic(root / CLAIM.path, recorded)
+    for read in (CLAIM.read, partial(load_record, EXPERIMENT)):
+        with pytest.raises(CourseError, match=f"lacks {part}; make it again: {CLAIM.command}"):
             read(root)
 
 
 @pytest.mark.parametrize("keep", [0, 1, 1000])
 def test_a_truncated_file_is_an_error_of_ours_that_names_file_and_command(root: Path, keep: int) -> None:
-    path = root / RESULTS
+    path = root / CLAIM.path
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(CourseError, match=f"claim.json.*{AGAIN}"):
-        load_claim(root)
+    with pytest.raises(CourseError, match=f"claim.json.*{CLAIM.command}"):
+        load_record(EXPERIMENT, root)

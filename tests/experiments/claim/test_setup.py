@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.story_lm import SHIPPED_LM
-from experiments.baselines.beside import FrozenExpertSystem
-from experiments.baselines.reading import DecodingContext, System, write
+from experiments.baselines.decoding import DecodingContext, System, write
+from experiments.baselines.frozen_expert import FrozenExpertSystem
 from experiments.claim.plan import SYSTEMS
-from experiments.claim.setup import RECENT, WARMUP, TrialSetup, measure_system, train_steps, training_batches
+from experiments.claim.setup import AVERAGING, WARMUP, TrialSetup, measure_system, train_steps, training_batches
 from tests.experiments.baselines import STOP, TINY, bench_beside, farthest, stirred, trained_a_little
 
 
@@ -145,7 +145,7 @@ def test_shuffled_lessons_show_the_keyword_of_the_row_before(bench: TrialSetup) 
 
 
 def test_dropped_lessons_ask_a_share_for_nothing(bench: TrialSetup) -> None:
-    words = [word for _, word in asked_in(bench, epochs=20, drop=0.25)]
+    words = [word for _, word in asked_in(bench, epochs=20, condition_dropout=0.25)]
     assert abs(words.count(BLANK) / len(words) - 0.25) < 4 * math.sqrt(0.25 * 0.75 / len(words))
     assert BLANK not in [word for _, word in asked_in(bench, epochs=20)]
 
@@ -177,7 +177,7 @@ def test_what_is_handed_out_is_a_running_mean_of_the_weights(bench: TrialSetup) 
     system, by_hand = Slope(), math.nan
     for step, mean, _ in train_steps(system, training_batches(bench, 10, 8), 1e-2):
         now = system.number.item()
-        by_hand = now if step == 1 else by_hand + (now - by_hand) * min(1.0, RECENT / (step - 1 + RECENT))
+        by_hand = now if step == 1 else by_hand + (now - by_hand) * min(1.0, AVERAGING / (step - 1 + AVERAGING))
         assert mean.number.item() == pytest.approx(by_hand, abs=1e-5)
     assert step == 10 * TINY.train // 8
 
@@ -185,7 +185,7 @@ def test_what_is_handed_out_is_a_running_mean_of_the_weights(bench: TrialSetup) 
 def test_mostly_the_last_eighth_of_a_training_counts() -> None:
     shares: list[float] = []
     for step in range(1, 801):
-        new = 1.0 if step == 1 else RECENT / (step - 1 + RECENT)
+        new = 1.0 if step == 1 else AVERAGING / (step - 1 + AVERAGING)
         shares = [share * (1 - new) for share in shares] + [new]
     assert sum(shares) == pytest.approx(1.0)
     assert 0.5 < sum(shares[700:]) < 0.75

@@ -1,4 +1,4 @@
-"""Is what is said what was found? Every system keeps its row, and the sentence at the end names the verdict."""
+"""Is what is verdict_line what was found? Every system keeps its row, and the sentence at the end names the verdict."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from experiments.claim.plan import SYSTEMS
-from experiments.claim.table import CONTROLS, MAIN, VARIANTS, as_lines, as_markdown, conclusion, said, system_rows
+from experiments.claim.table import CONTROLS, MAIN, VARIANTS, as_lines, conclusion, system_rows, verdict_line
+from experiments.tables import as_markdown
 from tests.experiments.claim.test_report import SEEDS, campaign, failing, results
 
 Found = dict[str, Any]
@@ -152,12 +153,12 @@ def test_the_conclusion_says_not_supported() -> None:
 
 def test_a_seeds_verdict_in_a_line(found: Found) -> None:
     verdict = found["verdicts"]["0"]
-    line = said(verdict)
+    line = verdict_line(verdict)
     assert line.startswith("passes (control, fluency and cost); accuracy 0.")
     assert f"{verdict['flops_ratio']:.1f} times fewer operations" in line
-    other = said(verdict | {"passes": False, "why": "not cost"})
+    other = verdict_line(verdict | {"passes": False, "why": "not cost"})
     assert other == line.replace("passes (control, fluency and cost)", "does not pass (not cost)")
-    assert said({"passes": False, "why": "a system failed"}) == "does not pass: a system failed"
+    assert verdict_line({"passes": False, "why": "a system failed"}) == "does not pass: a system failed"
 
 
 def test_a_terminal_shows_every_system_every_seed_and_the_conclusion(found: Found) -> None:

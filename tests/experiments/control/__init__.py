@@ -14,11 +14,11 @@ import torch
 from datasets import Dataset, DatasetDict
 from torch import Tensor
 
-from experiments.baselines.reading import DecodingContext
+from experiments.baselines.decoding import DecodingContext
 from experiments.claim.setup import load_world
 from experiments.control import real, storyland
 from experiments.control.joint_conditions import JointConditions
-from experiments.control.story import draw_several
+from experiments.control.story import draw_keyword_sets
 from experiments.runner import Record
 
 TINY = storyland.StorySize(train=64, epochs=1, questions=20)
@@ -36,7 +36,7 @@ def sentences(n: int = 30) -> Tensor:
 def words(n: int = 30) -> Tensor:
     """Three different words of each, ``[n, 3]``."""
     content = load_world().is_content(sentences(n))
-    return draw_several(content, sentences(n), 3, torch.Generator().manual_seed(8))
+    return draw_keyword_sets(content, sentences(n), 3, torch.Generator().manual_seed(8))
 
 
 @cache
@@ -90,7 +90,7 @@ def real_found(
     def write(model: Any, rows: Sequence[Any], **options: Any) -> list[str]:
         calls.append((model, rows, options))
         named = [[row] if isinstance(row, str) else [word for word in row if word] for row in rows]
-        every = model.several or options.get("guarantee")
+        every = model.joint or options.get("guarantee")
         return [f"It was the {' and the '.join(row if every else row[:1])}." for row in named]
 
     monkeypatch.setattr(real, "load_expert", lambda: None)
@@ -101,8 +101,8 @@ def real_found(
     return {f"real-{name}": work(FEW) for name, work in real.TRIALS.items()}, calls
 
 
-def stub_of(expert: Any, several: bool = False) -> Any:
+def stub_of(expert: Any, multi_keyword: bool = False) -> Any:
     """What `write_sentences` is handed in the place of a model."""
-    stub = SimpleNamespace(several=several, auxiliaries=["keyword"])
+    stub = SimpleNamespace(joint=multi_keyword, auxiliaries=["keyword"])
     stub.add = lambda name, folder: stub.auxiliaries.append(name)
     return stub

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from experiments import runner
 from experiments.control import experiment, storyland
 from experiments.control.experiment import made_by, merged, run_experiment, run_trial
-from experiments.runner import Record, Trial
+from experiments.runner import Record, SystemTrial, TrialRunner
+from experiments.smollm import experiment as smollm
 from tests.experiments.control import FEW, TINY, corpus, figures_in, storyland_found
 
 # --- trials ---
@@ -44,7 +46,7 @@ def test_a_trial_of_storyland_finds_what_it_is_for_and_asks_every_question(name:
 
 
 def test_the_tiny_trials_vary_what_they_say_they_vary() -> None:
-    found = merged(storyland_found())
+    found = merged(storyland_found().values())
     dials = {"exact": storyland.EXACT, "myopic": storyland.MYOPIC, "learned": storyland.LEARNED}
     for name, weights in dials.items():
         assert [row["weight"] for row in found[name]] == list(weights)
@@ -57,39 +59,39 @@ def test_the_tiny_trials_vary_what_they_say_they_vary() -> None:
 
 
 def test_a_part_is_run_by_its_name_and_again_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run_trial(Trial("storyland-together", 0, TINY)) == storyland_found()["storyland-together"]
+    assert run_trial(SystemTrial("storyland-together", 0, TINY)) == storyland_found()["storyland-together"]
     monkeypatch.setitem(experiment.TRIALS["real"], "words", lambda size: {"asked": size.words})
-    assert run_trial(Trial("real-words", 0, FEW)) == {"asked": FEW.words}
+    assert run_trial(SystemTrial("real-words", 0, FEW)) == {"asked": FEW.words}
 
 
 # --- the experiment ---
 
 
 def test_every_part_is_run_once_with_the_size_of_its_kind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: list[Trial] = []
+    asked: list[SystemTrial] = []
 
-    def run(folder: Path, trials: dict[str, Trial], work: Any, made: str, jobs: int) -> dict[str, Record]:
-        assert (folder, work, made, jobs) == (tmp_path, run_trial, "us", 4)
+    def run(folder: Path, trials: dict[str, SystemTrial], work: Any, made: str, jobs: int) -> dict[str, Record]:
+        assert (folder, work, made, jobs) == (tmp_path, run_trial, {"version": "ours"}, 4)
         asked.extend(trials.values())
         return {name: {trial.system: 1, "seconds": 6.0} for name, trial in trials.items()}
 
-    monkeypatch.setattr(experiment, "run_trials", run)
-    monkeypatch.setattr(experiment, "made_by", lambda: "us")
-    records, seconds = run_experiment(tmp_path, experiment.ControlSize(TINY, FEW), jobs=4)
+    monkeypatch.setattr(runner, "run_trials", run)
+    trials = TrialRunner(tmp_path, run_trial, {"version": "ours"}, jobs=4)
+    records = run_experiment(trials, experiment.ControlSize(TINY, FEW))
     parts = {f"{where}-{name}" for where, works in experiment.TRIALS.items() for name in works}
-    assert sorted(trial.system for trial in asked) == sorted(records) == sorted(parts)
+    assert sorted(trial.system for trial in asked) == sorted(record["system"] for record in records) == sorted(parts)
     assert all(trial.size == (TINY if trial.system.startswith("storyland") else FEW) for trial in asked)
     assert merged(records) == dict.fromkeys(parts, 1), "and none has another's record"
-    assert seconds == 6.0 * len(parts) / 4
+    assert trials.seconds == 6.0 * len(parts) / 4
 
 
 def test_one_table_of_all_parts_has_no_receipt_of_a_single_one() -> None:
     done = {"one": {"accuracy": 1.0}, "seconds": 3.0, "made_by": "us"}
-    assert merged({"a": done, "b": {"error": "ValueError: no", "seconds": 1.0, "made_by": "us"}}) == {
+    assert merged([done, {"system": "b", "seed": 0, "error": "ValueError: no", "seconds": 1.0, "made_by": "us"}]) == {
         "one": {"accuracy": 1.0}
     }
     found = storyland_found()
-    assert len(merged(found)) == sum(map(len, found.values())), "no part overwrites what another has found"
+    assert len(merged(found.values())) == sum(map(len, found.values())), "no part overwrites what another has found"
 
 
 def test_the_provenance_changes_with_all_that_decides_a_figure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +100,8 @@ def test_the_provenance_changes_with_all_that_decides_a_figure(monkeypatch: pyte
     other = {"load_expert": SimpleNamespace(fingerprint="34"), "load_corpus": {"train": corpora["test"]}}
 
     def stand(name: str, value: Any) -> None:
-        monkeypatch.setattr(experiment, name, lambda *_: value)
+        room = smollm if name == "load_corpus" else experiment
+        monkeypatch.setattr(room, name, lambda *_: value)
 
     for name, value in one.items():
         stand(name, value)

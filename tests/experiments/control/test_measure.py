@@ -15,20 +15,20 @@ from auxlib.data.assets import data_dir
 from auxlib.metrics import wilson
 from auxlib.product import kl_bernoulli
 from auxlib.worlds.rules import Rules
-from experiments.baselines.beside import FrozenExpertSystem
-from experiments.baselines.reading import DecodingContext, Memory, System
+from experiments.baselines.decoding import DecodingContext, Memory, System
+from experiments.baselines.frozen_expert import FrozenExpertSystem
 from experiments.claim.setup import load_world
 from experiments.control.joint_conditions import JointConditions
 from experiments.control.measure import (
-    cheapest,
     composition_errors,
+    least_drift,
     measure_conditions,
     under_expert,
     under_truth,
     word_classes,
 )
-from experiments.control.story import Myopic, TruthOfSeveral
-from experiments.control.storyland import Questions, StorySize
+from experiments.control.story import ExactJointPosterior, MyopicBoost
+from experiments.control.storyland import StoryRequests, StorySize
 from tests.experiments.baselines import bench_beside
 from tests.experiments.control import several
 from tests.grammars import TEXTS, Listed, Words, grammar_of
@@ -74,7 +74,7 @@ def chances(asked: JointConditions) -> Tensor:
 
 
 def test_the_exact_answer_drifts_by_what_was_asked_and_no_further() -> None:
-    figures = measure_conditions(TruthOfSeveral(several(1, MANY)), several(1, MANY), under_truth(load_world()))
+    figures = measure_conditions(ExactJointPosterior(several(1, MANY)), several(1, MANY), under_truth(load_world()))
     assert figures["accuracy"] == figures["grammatical"] == 1
     assert figures["drift"] == pytest.approx(float(-chances(several(1, MANY)).log().mean()), abs=1e-4)
     assert 0.98 < figures["efficiency"] <= 1
@@ -86,7 +86,7 @@ def test_the_exact_answer_drifts_by_what_was_asked_and_no_further() -> None:
 @pytest.mark.parametrize("weight", [0.25, 2.0])
 def test_the_exact_answer_with_another_weight_says_the_words_too_and_drifts_further(weight: float) -> None:
     figures = measure_conditions(
-        TruthOfSeveral(several(1, MANY), weight=weight), several(1, MANY), under_truth(load_world())
+        ExactJointPosterior(several(1, MANY), weight=weight), several(1, MANY), under_truth(load_world())
     )
     assert figures["accuracy"] == 1
     assert figures["drift"] > float(-chances(several(1, MANY)).log().mean()) + 0.1
@@ -95,7 +95,7 @@ def test_the_exact_answer_with_another_weight_says_the_words_too_and_drifts_furt
 def test_whoever_does_not_look_ahead_stays_below_the_frontier() -> None:
     keyword = load_world().keyword_ids(["farmer"]).expand(MANY)
     asked = JointConditions.keywords(load_world(), keyword[:, None])
-    figures = measure_conditions(Myopic(load_world(), 3.0), asked, under_truth(load_world()))
+    figures = measure_conditions(MyopicBoost(load_world(), 3.0), asked, under_truth(load_world()))
     assert figures["least_drift"] == pytest.approx(
         kl_bernoulli(figures["accuracy"], float(chances(asked)[0])), abs=1e-4
     )
@@ -104,8 +104,8 @@ def test_whoever_does_not_look_ahead_stays_below_the_frontier() -> None:
 
 
 def test_who_is_not_steered_does_not_drift_and_fulfils_requests_by_chance() -> None:
-    hours = Questions(StorySize(questions=MANY)).of_the_hour(with_word=False)
-    figures = measure_conditions(Myopic(load_world(), 0.0), hours, under_truth(load_world()))
+    hours = StoryRequests(StorySize(questions=MANY)).hour_conditions(with_word=False)
+    figures = measure_conditions(MyopicBoost(load_world(), 0.0), hours, under_truth(load_world()))
     p = chances(hours)
     assert abs(figures["drift"]) < 1e-4
     assert figures["by_chance"] == pytest.approx(float(p.mean()), abs=1e-4)
@@ -132,16 +132,17 @@ def test_who_says_the_impossible_has_no_drift_and_every_sentence_counts() -> Non
 
 def test_the_same_seed_writes_the_same() -> None:
     once, again, other = (
-        measure_conditions(Myopic(load_world(), 3.0), several(1), under_truth(load_world()), seed) for seed in (1, 1, 2)
+        measure_conditions(MyopicBoost(load_world(), 3.0), several(1), under_truth(load_world()), seed)
+        for seed in (1, 1, 2)
     )
     assert once == again != other
 
 
 def test_the_least_drift_rises_from_nothing_at_chance_to_all_that_was_asked() -> None:
     p = chances(several(2))
-    assert cheapest(several(2), float(p.mean())) == pytest.approx(0, abs=1e-9)
+    assert least_drift(several(2), float(p.mean())) == pytest.approx(0, abs=1e-9)
     wanted = torch.linspace(0.05, 1 - 1e-9, 12).tolist()
-    costs = [cheapest(several(2), accuracy) for accuracy in wanted]
+    costs = [least_drift(several(2), accuracy) for accuracy in wanted]
     assert costs == sorted(costs)
     assert costs[-1] == pytest.approx(float(-p.log().mean()), abs=1e-6)
 

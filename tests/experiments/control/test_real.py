@@ -10,17 +10,17 @@ import torch
 from auxlib.metrics import wilson
 from auxlib.recipes import length_label
 from experiments.control import real
-from experiments.control.real import DIAL, LATE, Requests
+from experiments.control.real import LATE, WEIGHTS, HeldOutRequests
 from tests.experiments.control import FEW, HELD_OUT, figures_in, real_found
 
 
 @pytest.fixture
-def requests(monkeypatch: pytest.MonkeyPatch) -> Requests:
+def requests(monkeypatch: pytest.MonkeyPatch) -> HeldOutRequests:
     real_found(monkeypatch)
-    return Requests(FEW)
+    return HeldOutRequests(FEW)
 
 
-def test_no_word_was_a_training_condition_and_strangers_are_each_asked_for_once(requests: Requests) -> None:
+def test_no_word_was_a_training_condition_and_strangers_are_each_asked_for_once(requests: HeldOutRequests) -> None:
     assert sorted(requests.words) == sorted(HELD_OUT[:-1]), "the headwords of the test; 'Dog' is known by another case"
     assert requests.words != HELD_OUT[:-1], "in an order that tells nothing"
     used = [word for pair in requests.random_pairs for word in pair]
@@ -29,13 +29,13 @@ def test_no_word_was_a_training_condition_and_strangers_are_each_asked_for_once(
     assert set(used) <= set(requests.words)
 
 
-def test_companions_stand_in_one_sentence_and_neither_was_asked_for_in_training(requests: Requests) -> None:
+def test_companions_stand_in_one_sentence_and_neither_was_asked_for_in_training(requests: HeldOutRequests) -> None:
     rows = [tuple(words) for words in requests.test["keywords"]]
     assert requests.cooccurring_pairs == [pair for pair in rows if "dog" not in pair][: FEW.pairs]
     assert ("quay", "pier") not in rows, "only sentences with a headword"
 
 
-def test_what_is_said_of_texts_is_counted_by_hand(requests: Requests) -> None:
+def test_what_is_said_of_texts_is_counted_by_hand(requests: HeldOutRequests) -> None:
     texts = ["An owl.", "The night is night.", "Nightly rain", "So many wells and a well and one more well"]
     said = requests.score_texts(texts, [["owl"], ["night"], ["night"], ["well", "owl"]])
     assert said["accuracy"] == 0.5, "whole words, and all of them"
@@ -63,7 +63,7 @@ def test_a_length_is_a_number_of_words(words: int, label: str) -> None:
 def test_every_way_of_asking_is_the_one_that_its_name_says(monkeypatch: pytest.MonkeyPatch) -> None:
     _, calls = real_found(monkeypatch)
     weights = [options["weight"] for _, _, options in calls if isinstance(options.get("weight"), float)]
-    assert sorted(weights) == sorted([0.0, *DIAL]), "forced without the auxiliary, and the dial"
+    assert sorted(weights) == sorted([0.0, *WEIGHTS]), "forced without the auxiliary, and the dial"
     once = [(rows, options["weight"]) for _, rows, options in calls if isinstance(options.get("weight"), torch.Tensor)]
     assert len(once) == 2 + 3, "two kinds of pairs, three lengths"
     for rows, weight in once:
@@ -79,7 +79,7 @@ def test_every_way_of_asking_is_the_one_that_its_name_says(monkeypatch: pytest.M
 
 def test_every_record_is_that_of_what_was_written_for_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {key: value for record in real_found(monkeypatch)[0].values() for key, value in record.items()}
-    assert [row["weight"] for row in found["dial"]] == list(DIAL)
+    assert [row["weight"] for row in found["dial"]] == list(WEIGHTS)
     for kind in ("strangers", "companions"):  # the stub says the first word alone, if it is not asked for both at once
         said = [found[f"{kind}_{name}"]["accuracy"] for name in ("sum", "sum_once", "joint", "joint_sure")]
         assert said == [0, 0, 1, 1]

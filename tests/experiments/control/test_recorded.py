@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from auxlib.metrics import wilson
-from experiments.control.report import load_control
 from tests.experiments.control import figures_in
-
-ROOT = Path(__file__).parents[3]
+from tests.recorded import recorded
 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
-    found = load_control(ROOT)  # refuses what other code or data have made
-    if found is None:
-        pytest.skip("the experiment has not been run yet")
-    return found
+    return recorded("control")
 
 
 def at_one(rows: list[dict[str, Any]]) -> dict[str, Any]:

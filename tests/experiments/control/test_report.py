@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,16 +12,15 @@ from auxlib.__main__ import main
 from auxlib.data.storage import write_json_atomic
 from auxlib.errors import CourseError, ResultsMismatch
 from experiments import commands
-from experiments.control import experiment, report
-from experiments.control.experiment import merged
-from experiments.control.report import assemble, headline, load_control
-from experiments.control.table import AGAIN, NEEDED, REAL, RESULTS, STORYLAND, read_control, real_rows, storyland_rows
-from experiments.runner import Record, provenance
+from experiments.control.experiment import EXPERIMENT, assemble, headline, merged
+from experiments.control.table import REAL, STORYLAND, real_rows, storyland_rows
+from experiments.runner import Record, TrialRunner, load_record, provenance
 from tests.auxlib.test_main import one_line
 from tests.experiments.control import real_found, storyland_found
 
 ERROR = {"error": "RuntimeError: barn on fire", "seconds": 1.0, "made_by": "us"}
-HEADLINE = NEEDED - {"failed", "made_by", "rehearsal", "seconds"} | {"control_accuracy"}
+CONTROL = EXPERIMENT.record
+HEADLINE = CONTROL.needed - {"failed", "made_by", "rehearsal", "seconds"} | {"control_accuracy"}
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +28,16 @@ def records() -> dict[str, Record]:
     """What all ten parts may have found."""
     with pytest.MonkeyPatch.context() as patch:
         made = {"made_by": "us", "seconds": 6.0}
-        return {name: record | made for name, record in {**storyland_found(), **real_found(patch)[0]}.items()}
+        found = {**storyland_found(), **real_found(patch)[0]}
+        return {name: record | made | {"system": name, "seed": 0} for name, record in found.items()}
 
 
 # --- the results ---
 
 
 def test_the_headline_is_taken_from_the_trained_strength_and_from_strangers(records: dict[str, Record]) -> None:
-    found, head = merged(records), headline(merged(records))
+    found = merged(records.values())
+    head = headline(found)
     trained = next(row for row in found["learned"] if row["weight"] == 1.0)
     assert head == {
         "control_efficiency": trained["efficiency"],
@@ -62,7 +64,8 @@ def test_the_headline_is_taken_from_the_trained_strength_and_from_strangers(reco
 def test_a_part_that_failed_is_named_and_the_others_keep_their_figures_and_rows(
     records: dict[str, Record], part: str, lost: set[str]
 ) -> None:
-    whole, found = assemble(records), assemble({**records, part: ERROR})
+    broken = {**records, part: ERROR | {"system": part, "seed": 0}}
+    whole, found = assemble(list(records.values())), assemble(list(broken.values()))
     assert whole["failed"] == {}
     assert found["failed"] == {part: "RuntimeError: barn on fire"}
     assert {name for name in HEADLINE if found[name] is None} == lost
@@ -102,53 +105,57 @@ def test_a_row_says_the_rounded_figures_of_the_trained_strength() -> None:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository where nothing is recorded yet, with code and data that need no model to be known."""
-    monkeypatch.setattr(report, "made_by", lambda: provenance(1, texts="0123abcd"))
-    monkeypatch.setattr(report, "behaviour_probe", lambda: [3.1, 3.3])
+    monkeypatch.setattr(EXPERIMENT, "made_by", lambda: provenance(1, texts="0123abcd"))
+    monkeypatch.setattr(EXPERIMENT, "behaviour_probe", lambda: [3.1, 3.3])
     monkeypatch.setattr(commands, "data_dir", lambda: tmp_path / "data")
     return tmp_path
 
 
 def run_whole(monkeypatch: pytest.MonkeyPatch, records: dict[str, Record]) -> int:
-    monkeypatch.setattr(experiment, "run_experiment", lambda folder, jobs: (records, 61.4))
+    def run(trials: TrialRunner) -> list[Record]:
+        trials.seconds = 61.4
+        return list(records.values())
+
+    monkeypatch.setattr(EXPERIMENT, "run", run)
     return main(["run", "--experiment", "generation"])
 
 
 def test_a_run_is_shown_and_recorded_and_what_is_recorded_is_loaded(
     root: Path, records: dict[str, Record], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert load_control(root) is read_control(root) is None
+    assert load_record(EXPERIMENT, root) is CONTROL.read(root) is None
     assert run_whole(monkeypatch, records) == 0
-    shown, found = capsys.readouterr().out, load_control(root)
+    shown, found = capsys.readouterr().out, load_record(EXPERIMENT, root)
     assert all(f"| {label} " in shown for label in (*STORYLAND.values(), *REAL.values()))
-    assert found == read_control(root)
-    assert found == json.loads(json.dumps(assemble(records))) | report.origin() | {"seconds": 61}
-    assert run_whole(monkeypatch, {**records, "real-dial": ERROR}) == 1
-    assert load_control(root)["failed"] == {"real-dial": ERROR["error"]}
+    assert found == CONTROL.read(root)
+    assert found == json.loads(json.dumps(assemble(list(records.values())))) | EXPERIMENT.origin() | {"seconds": 61}
+    assert run_whole(monkeypatch, {**records, "real-dial": ERROR | {"system": "real-dial"}}) == 1
+    assert load_record(EXPERIMENT, root)["failed"] == {"real-dial": ERROR["error"]}
 
 
 def test_results_of_other_code_are_refused_and_damaged_ones_named(
     root: Path, records: dict[str, Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run_whole(monkeypatch, records) == 0
-    whole = read_control(root)
-    monkeypatch.setattr(report, "behaviour_probe", lambda: [3.1, 3.33])
-    with pytest.raises(ResultsMismatch, match=r"reached \[3.1, 3.3\].*reaches \[3.1, 3.33\].*" + AGAIN):
-        load_control(root)
-    monkeypatch.setattr(report, "behaviour_probe", lambda: [3.1001, 3.2996])
-    assert load_control(root) == whole, "a machine's rounding is no other code"
-    monkeypatch.setattr(report, "made_by", lambda: provenance(2, texts="0123abcd"))
-    with pytest.raises(ResultsMismatch, match=f"generation.json was made by version 1.*version 2.*{AGAIN}"):
-        load_control(root)
-    for part in NEEDED:
-        write_json_atomic(root / RESULTS, {key: value for key, value in whole.items() if key != part})
-        for read in (read_control, load_control):
-            with pytest.raises(CourseError, match=f"lacks {part}; make it again: {AGAIN}"):
+    whole = CONTROL.read(root)
+    monkeypatch.setattr(EXPERIMENT, "behaviour_probe", lambda: [3.1, 3.33])
+    with pytest.raises(ResultsMismatch, match=r"reached \[3.1, 3.3\].*reaches \[3.1, 3.33\].*" + CONTROL.command):
+        load_record(EXPERIMENT, root)
+    monkeypatch.setattr(EXPERIMENT, "behaviour_probe", lambda: [3.1001, 3.2996])
+    assert load_record(EXPERIMENT, root) == whole, "a machine's rounding is no other code"
+    monkeypatch.setattr(EXPERIMENT, "made_by", lambda: provenance(2, texts="0123abcd"))
+    with pytest.raises(ResultsMismatch, match=f"control.json was made by version 1.*version 2.*{CONTROL.command}"):
+        load_record(EXPERIMENT, root)
+    for part in CONTROL.needed:
+        write_json_atomic(root / CONTROL.path, {key: value for key, value in whole.items() if key != part})
+        for read in (CONTROL.read, partial(load_record, EXPERIMENT)):
+            with pytest.raises(CourseError, match=f"lacks {part}; make it again: {CONTROL.command}"):
                 read(root)
-    (root / RESULTS).write_text('{"one": {')
-    with pytest.raises(CourseError, match=f"generation.json is damaged or truncated.*{AGAIN}"):
-        read_control(root)
+    (root / CONTROL.path).write_text('{"one": {')
+    with pytest.raises(CourseError, match=f"control.json is damaged or truncated.*{CONTROL.command}"):
+        CONTROL.read(root)
 
 
 def test_control_is_measured_whole_or_not_at_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--experiment", "generation", "--seed", "1"]) == 2
-    assert "'generation' is run whole" in one_line(capsys, "CourseError")
+    assert "'control' is run whole" in one_line(capsys, "CourseError")

@@ -1,4 +1,4 @@
-"""Is everybody asked, scored and sampled alike?"""
+"""Is everybody bare_request_prompt, scored and sampled alike?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from auxlib.features import EXAMPLES_PREAMBLE
 from auxlib.frozen import Expert
 from auxlib.keywords import contains_keyword
 from experiments.smollm.fine_tuning import PromptedSystem
-from experiments.smollm.prompt import IGNORE_INDEX, SHOWN, Prompted, asked, shown
+from experiments.smollm.prompt import EXAMPLE_WORDS, IGNORE_INDEX, PromptedModel, bare_request_prompt, few_shot_prompt
 from experiments.smollm.setup import WritingSetup
 
 WORDS = ["dog", "harbour", "lantern"]
@@ -19,31 +19,31 @@ TEXTS = [[40, 41, 42, 7], [50, 7], [60, 61, 62, 63, 64, 7]]
 
 
 @pytest.fixture
-def system(expert: Expert) -> Prompted:
-    return Prompted(expert)
+def system(expert: Expert) -> PromptedModel:
+    return PromptedModel(expert)
 
 
 def test_the_shown_examples_are_the_auxiliarys_preamble_each_under_a_word_of_its_own() -> None:
-    lines = shown("lantern").splitlines()
+    lines = few_shot_prompt("lantern").splitlines()
     assert lines[1::2] == EXAMPLES_PREAMBLE.splitlines()[1:]
-    assert lines[-1] == asked("lantern").strip()
-    assert len(SHOWN) == len(lines[1::2])
-    for word, request, text in zip(SHOWN, lines[::2], lines[1::2], strict=False):
-        assert request == asked(word).strip()
+    assert lines[-1] == bare_request_prompt("lantern").strip()
+    assert len(EXAMPLE_WORDS) == len(lines[1::2])
+    for word, request, text in zip(EXAMPLE_WORDS, lines[::2], lines[1::2], strict=False):
+        assert request == bare_request_prompt(word).strip()
         assert contains_keyword(text, word)
 
 
-def test_only_the_text_is_scored_and_all_of_it(system: Prompted) -> None:
+def test_only_the_text_is_scored_and_all_of_it(system: PromptedModel) -> None:
     batch = system.batch(WORDS, TEXTS)
     for row, (word, text) in enumerate(zip(WORDS, TEXTS, strict=True)):
         scored = batch["labels"][row] != IGNORE_INDEX
         assert batch["labels"][row][scored].tolist() == text
         length = int(batch["attention_mask"][row].sum())
         assert batch["input_ids"][row, :length].tolist() == [*system.prompt_ids(word), *text]
-    assert system.expert.tokenizer.decode(system.prompt_ids("dog")[1:]) == asked("dog")
+    assert system.expert.tokenizer.decode(system.prompt_ids("dog")[1:]) == bare_request_prompt("dog")
 
 
-def test_the_score_is_the_mean_over_tokens_whatever_the_batch(system: Prompted) -> None:
+def test_the_score_is_the_mean_over_tokens_whatever_the_batch(system: PromptedModel) -> None:
     total = 0.0
     for word, text in zip(WORDS, TEXTS, strict=True):
         ids = torch.tensor([[*system.prompt_ids(word), *text]])
@@ -55,7 +55,7 @@ def test_the_score_is_the_mean_over_tokens_whatever_the_batch(system: Prompted) 
         assert system.nll(WORDS, TEXTS, size) == pytest.approx(by_hand, rel=1e-5)
 
 
-def test_a_line_is_written_for_each_word_and_a_seed_repeats_it(system: Prompted) -> None:
+def test_a_line_is_written_for_each_word_and_a_seed_repeats_it(system: PromptedModel) -> None:
     first = system.write(WORDS, end_id=7, seed=3)
     torch.rand(3)
     assert system.write(WORDS, end_id=7, seed=3) == first
@@ -65,15 +65,15 @@ def test_a_line_is_written_for_each_word_and_a_seed_repeats_it(system: Prompted)
 
 
 def test_a_chat_opens_with_its_own_mark_and_is_not_scored(expert: Expert, bench: WritingSetup) -> None:
-    chat = Prompted(expert, lambda word: f"<{word}>", chat=True)
+    chat = PromptedModel(expert, lambda word: f"<{word}>", chat=True)
     assert expert.tokenizer.decode(chat.prompt_ids("dog")) == "<dog>"
     assert PromptedSystem(bench, chat).nll(bench.test) is None
 
 
-def test_padding_says_nothing(system: Prompted) -> None:
-    long = shown("dog")
+def test_padding_says_nothing(system: PromptedModel) -> None:
+    long = few_shot_prompt("dog")
     greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "max_new_tokens": 5}
-    mixed = Prompted(system.expert, lambda word: long if word == "dog" else asked(word))
+    mixed = PromptedModel(system.expert, lambda word: long if word == "dog" else bare_request_prompt(word))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("experiments.smollm.prompt.SAMPLING", greedy)
         together = mixed.write(["dog", "coat"], end_id=7)

@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 
 from auxlib.metrics import wilson
-from experiments.smollm.experiment import RIVALS, SEEDS
-from experiments.smollm.report import load_rivals
+from experiments.smollm.experiment import SEEDS
+from experiments.smollm.systems import SYSTEMS
 from tests.recorded import every_system_has_a_figure_or_an_error, recorded
 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
-    return recorded(load_rivals)
+    return recorded("smollm")
 
 
 def test_every_system_has_a_figure_or_an_error(found: dict[str, Any]) -> None:
-    assert every_system_has_a_figure_or_an_error(found, RIVALS)
+    assert every_system_has_a_figure_or_an_error(found, SYSTEMS)
 
 
 def test_the_interval_is_the_one_of_all_its_sentences(found: dict[str, Any]) -> None:

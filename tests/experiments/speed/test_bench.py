@@ -18,8 +18,9 @@ from auxlib.features import TextTemplate
 from auxlib.frozen import Expert, fingerprint
 from auxlib.modeling import AuxiliaryTunedLM
 from auxlib.recipes import Recipe, TrainingData, prepare_data
+from experiments.records import RECORDS
 from experiments.smollm.fine_tuning import lora
-from experiments.speed import decode, report, time_to_accuracy, train
+from experiments.speed import decode, experiment, time_to_accuracy, train
 from experiments.speed.baselines import baseline_trainer
 from experiments.speed.memory import peak_of
 from experiments.speed.time_to_accuracy import TimeToAccuracyCallback
@@ -42,7 +43,9 @@ def test_decoding_is_told_as_a_share_of_the_frozen_models(
     make_tuned: Callable[..., AuxiliaryTunedLM], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both = make_tuned(AuxiliaryConfig(width=16, heads=2, joint_keywords=True))
-    monkeypatch.setattr(decode, "load_pretrained", lambda *_, several=False: both if several else make_tuned())
+    monkeypatch.setattr(
+        decode, "load_pretrained", lambda *_, multi_keyword=False: both if multi_keyword else make_tuned()
+    )
     monkeypatch.setattr(decode, "TOKENS", 2)
     monkeypatch.setattr(decode, "LONG", 4)
     found = decode.decode_figures(rounds=1) | decode.prefix_figures()
@@ -68,7 +71,7 @@ def test_an_epoch_from_the_cache_never_asks_the_expert_and_one_with_reading_does
 
 def test_epochs_are_compared_over_the_same_sentences(stuff: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        train, "material", lambda *known, **options: prepare_data(stuff.recipe, stuff.expert, False, stuff.corpus)
+        train, "prepare_data", lambda *known, **options: prepare_data(stuff.recipe, stuff.expert, False, stuff.corpus)
     )
     before = fingerprint(stuff.expert.model)
     found = train.epoch_figures(rounds=1)
@@ -118,18 +121,20 @@ def test_the_watch_asks_ever_more_rarely_and_stops_at_the_goal(monkeypatch: pyte
     answers = iter([0.2, 0.5, 0.91, 1.0])
     watch = TimeToAccuracyCallback(lambda model: next(answers), spent=5.0)
     stopped = watched(watch, 100, monkeypatch)
-    assert [share for _, share in watch.seen] == [0.2, 0.5, 0.91]
-    assert [seconds for seconds, _ in watch.seen] == [8.0, 10.0, 13.0], "5 before, a second a step, and none for asking"
+    assert [share for _, share in watch.curve] == [0.2, 0.5, 0.91]
+    assert [seconds for seconds, _ in watch.curve] == [8.0, 10.0, 13.0], (
+        "5 before, a second a step, and none for asking"
+    )
     assert stopped == 8
 
 
 def test_the_watch_stops_when_its_time_or_the_training_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     late = TimeToAccuracyCallback(lambda model: 0.5, budget=7.0)
     assert watched(late, 100, monkeypatch) == 7
-    assert late.seen[-1] == (7.0, 0.5)
+    assert late.curve[-1] == (7.0, 0.5)
     short = TimeToAccuracyCallback(lambda model: 0.5)
     watched(short, 2, monkeypatch)
-    assert short.seen == [(2.0, 0.5)], "who never came to the first question is asked at the end"
+    assert short.curve == [(2.0, 0.5)], "who never came to the first question is asked at the end"
 
 
 def test_a_model_is_asked_in_eval_and_goes_on_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +144,7 @@ def test_a_model_is_asked_in_eval_and_goes_on_in_training(monkeypatch: pytest.Mo
     state, control = SimpleNamespace(global_step=1, max_steps=1), SimpleNamespace(should_training_stop=False)
     watch.on_train_begin(None, state, control)
     watch.on_step_end(None, state, control, model=model)
-    assert watch.seen[0][1] == 0.0
+    assert watch.curve[0][1] == 0.0
     assert model.training
 
 
@@ -163,11 +168,11 @@ def test_a_peak_is_the_processs_own() -> None:
 
 def test_the_results_are_written_when_no_part_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = {"one": lambda: {"a": 1 / 3, "b": {"c": [12345.678, "x"]}}, "two": lambda: {"d": 2}}
-    monkeypatch.setattr(report, "PARTS", parts)
-    assert report.record_part("one", tmp_path)["a"] == 0.333
-    assert not (tmp_path / report.RESULTS).exists()
-    report.record_part("two", tmp_path)
-    found = json.loads((tmp_path / report.RESULTS).read_text())
+    monkeypatch.setattr(experiment, "PARTS", parts)
+    assert experiment.record_part("one", tmp_path)["a"] == 0.333
+    assert not (tmp_path / RECORDS["speed"].path).exists()
+    experiment.record_part("two", tmp_path)
+    found = json.loads((tmp_path / RECORDS["speed"].path).read_text())
     assert found["b"] == {"c": [12300.0, "x"]}
     assert found["d"] == 2
     assert len(found["machines"]) == 1
@@ -176,7 +181,7 @@ def test_the_results_are_written_when_no_part_is_missing(tmp_path: Path, monkeyp
 def test_every_part_of_the_benchmarks_can_be_asked_for() -> None:
     from auxlib.__main__ import _parser
 
-    for part in (*report.PARTS, "all"):
+    for part in (*experiment.PARTS, "all"):
         assert _parser().parse_args(["bench", part]).what == part
 
 
@@ -184,7 +189,7 @@ def test_a_part_that_fails_keeps_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     def fail() -> Any:
         raise KeyError("no")
 
-    monkeypatch.setattr(report, "PARTS", {"one": fail})
+    monkeypatch.setattr(experiment, "PARTS", {"one": fail})
     with pytest.raises(KeyError):
-        report.record_part("one", tmp_path)
+        experiment.record_part("one", tmp_path)
     assert not list(tmp_path.rglob("*.json"))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from auxlib.frozen import Expert
-from experiments.speed.roofline import Peak, Work, measure_peak, reading
+from experiments.speed.roofline import Peak, Work, decoding_work, measure_peak
 
 PEAK = Peak(flops=100.0, bandwidth=10.0)
 
@@ -26,11 +26,11 @@ def test_the_slower_of_the_two_is_the_floor(work: Work, seconds: float, bound: s
 
 def test_reading_moves_each_weight_once_and_uses_it_for_every_row(expert: Expert) -> None:
     count = expert.model.num_parameters()  # tied ones once
-    one, many = reading(expert.model, 1), reading(expert.model, 8)
+    one, many = decoding_work(expert.model, 1), decoding_work(expert.model, 8)
     assert one == Work(2.0 * count, 4.0 * count)
     assert many.flops == 8 * one.flops
     assert many.bytes == one.bytes
-    assert reading(expert.model.to(torch.float32), 1).bytes == one.bytes
+    assert decoding_work(expert.model.to(torch.float32), 1).bytes == one.bytes
 
 
 def test_a_machine_has_a_peak() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from auxlib.data.assets import asset_path
-from experiments.tartan.experiment import ARMS, CROWD, EACH, MAIN_EACH, MAIN_PASSES, PASSES, REAL, SEEDS, TASKS
-from experiments.tartan.report import load_endtask
+from experiments.tartan.arms import ARMS, CROWD
+from experiments.tartan.plan import EACH, MAIN_EACH, MAIN_PASSES, PASSES, REAL, SEEDS, TASKS
 from tests.recorded import recorded
 
 
@@ -16,7 +16,7 @@ from tests.recorded import recorded
 def found() -> dict[str, Any]:
     if missing := [name for name in ("minilm", "topics", "vader") if asset_path(name) is None]:
         pytest.skip(f"needs python -m auxlib fetch {' '.join(missing)}")
-    return recorded(load_endtask)
+    return recorded("tartan")
 
 
 def test_every_arm_has_its_figures(found: dict[str, Any]) -> None:

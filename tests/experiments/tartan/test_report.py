@@ -9,11 +9,12 @@ import pytest
 from auxlib.__main__ import main
 from auxlib.errors import ResultsMismatch
 from experiments import commands
-from experiments.runner import provenance
-from experiments.tartan import experiment, report
-from experiments.tartan.experiment import ALL, ARMS, CROWD, MAIN_EACH, MAIN_PASSES, REAL
-from experiments.tartan.report import assemble, behaviour_probe, load_endtask
-from experiments.tartan.table import NEEDED, RESULTS, goal_rows, real_rows, story_rows, weight_rows
+from experiments.runner import Record, TrialRunner, load_record, provenance
+from experiments.tartan.arms import ALL, ARMS, CROWD
+from experiments.tartan.experiment import EXPERIMENT, behaviour_probe
+from experiments.tartan.plan import MAIN_EACH, MAIN_PASSES, REAL, TASKS
+from experiments.tartan.report import assemble
+from experiments.tartan.table import goal_rows, real_rows, story_rows, weight_rows
 
 COUNT = {"tune": 1, "before": 1, "meta-two": 3, "meta-both": 3, "mt-both": 3}
 
@@ -46,7 +47,7 @@ def records() -> list[dict]:
     story += [record("storyland", arm, 0, passes=400, macro_f1=0.3) for arm in ("tune", "mt")]
     crowd = [record("crowd", arm, seed) for arm in CROWD for seed in (0, 1)]
     crowd[-1]["ended"] = [0.4, 0.2, 0.3, 0.1]
-    real = [record(task, arm, 0) for arm in REAL for task in experiment.TASKS]
+    real = [record(task, arm, 0) for arm in REAL for task in TASKS]
     tried = [record("crowd", "mt", 0, use="search", rate=rate, dev=10 * rate) for rate in (0.01, 0.02)]
     return [*story, *crowd, *real, *tried]
 
@@ -67,7 +68,7 @@ def test_only_seeds_in_the_whole_order_count(records: list[dict]) -> None:
 
 
 def test_what_failed_is_listed_and_missing(records: list[dict]) -> None:
-    gone = next(record for record in records if record["task"] in experiment.TASKS)
+    gone = next(record for record in records if record["task"] in TASKS)
     broken = [record if record is not gone else {**gone, "error": "out of memory"} for record in records]
     found = assemble(broken)
     assert list(found["failed"].values()) == ["out of memory"]
@@ -105,18 +106,23 @@ def test_what_was_asked_is_judged_by_figures(records: list[dict]) -> None:
 def test_a_run_is_recorded_shown_and_loaded_and_results_of_other_code_are_refused(
     records: list[dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(report, "made_by", lambda: provenance(1, texts="0123abcd"))
+    monkeypatch.setattr(EXPERIMENT, "made_by", lambda: provenance(1, texts="0123abcd"))
     monkeypatch.setattr(commands, "data_dir", lambda: tmp_path / "data")
-    monkeypatch.setattr(experiment, "run_experiment", lambda folder, jobs: (records, 61.4))
-    assert load_endtask(tmp_path) is None
+
+    def run(trials: TrialRunner) -> list[Record]:
+        trials.seconds = 61.4
+        return records
+
+    monkeypatch.setattr(EXPERIMENT, "run", run)
+    assert load_record(EXPERIMENT, tmp_path) is None
     assert main(["run", "--experiment", "endtask"]) == 0
-    found = load_endtask(tmp_path)
-    assert set(found) >= NEEDED
+    found = load_record(EXPERIMENT, tmp_path)
+    assert set(found) >= EXPERIMENT.record.needed
     assert found["seconds"] == 61
     assert "| MT-TARTAN " in capsys.readouterr().out
-    monkeypatch.setattr(report, "made_by", lambda: provenance(2, texts="0123abcd"))
-    with pytest.raises(ResultsMismatch, match=f"{RESULTS.name} was made by version 1"):
-        load_endtask(tmp_path)
+    monkeypatch.setattr(EXPERIMENT, "made_by", lambda: provenance(2, texts="0123abcd"))
+    with pytest.raises(ResultsMismatch, match=f"{EXPERIMENT.record.path.name} was made by version 1"):
+        load_record(EXPERIMENT, tmp_path)
 
 
 def test_the_rehearsal_is_the_same_again() -> None:

@@ -76,7 +76,7 @@ def test_a_lab_keeps_its_parts_apart_and_is_the_same_again(small: None) -> None:
 def test_every_other_objective_can_be_asked(small: None) -> None:
     lab = story_setup(0)
     body = lab.body()
-    for name, make in lab.others.items():
+    for name, make in lab.objectives.items():
         asked = make(name, body)
         batch = asked.draw(8, torch.Generator().manual_seed(0))
         states = body(input_ids=batch["input_ids"], attention_mask=batch["mask"]).last_hidden_state

@@ -9,9 +9,11 @@ import pytest
 from datasets import DatasetDict
 
 from auxlib.data.tasks import label_names
-from experiments.ytuning import experiment
-from experiments.ytuning.experiment import WITH_FEW, Attempt, chosen, run_attempt
-from experiments.ytuning.few_shot import UNSEEN, few, unseen, with_labels
+from experiments import runner
+from experiments.runner import TrialRunner
+from experiments.ytuning.experiment import chosen, run_experiment, run_trial
+from experiments.ytuning.few_shot import UNSEEN, few_per_label, unseen_labels, with_labels
+from experiments.ytuning.plan import FEW_SHOT_SYSTEMS, ClassifierTrial
 from experiments.ytuning.report import assemble
 from experiments.ytuning.setup import BATCH, TrainingSetup
 from experiments.ytuning.systems import BY_NAME, SYSTEMS
@@ -29,14 +31,14 @@ def test_the_search_chooses_by_development_texts_and_the_first_of_equals() -> No
 
 def test_a_search_looks_at_no_test_text(small: Callable, texts: DatasetDict) -> None:
     del texts["test"]
-    found = run_attempt(Attempt("search", "r8", "linear", 100, 0))
+    found = run_trial(ClassifierTrial("search", "r8", "linear", 100, 0))
     assert {"dev", "best_epoch", "task", "system"} <= set(found)
     assert "accuracy" not in found
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_comparison_says_what_it_found_and_spent(name: str, small: Callable) -> None:
-    found = run_attempt(Attempt("all", "r8", name, 0, 0))
+    found = run_trial(ClassifierTrial("all", "r8", name, 0, 0))
     assert 0 <= found["accuracy"] <= 1
     assert set(found["noisy"]) == {"0.0", "1.0", "2.0"}
     assert (found["labels"], found["chance"], found["learned_from"]) == (7, 1 / 7, 42)
@@ -65,14 +67,22 @@ def test_few_texts_are_trained_for_more_epochs(
 
 
 def test_few_means_as_many_of_each_label(texts: DatasetDict, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = few(texts, 2, seed=1)
+    found = few_per_label(texts, 2, seed=1)
     assert sorted(found["train"]["label"]) == sorted(2 * list(range(7)))
     assert len(found["dev"]) <= len(found["train"])
     assert sorted(found["test"]["text"]) == sorted(texts["test"]["text"])
     assert set(found["train"]["text"]) <= set(texts["train"]["text"])
-    assert few(texts, 2, seed=1)["train"]["text"] == found["train"]["text"] != few(texts, 2, seed=2)["train"]["text"]
-    monkeypatch.setattr("experiments.ytuning.few_shot.JUDGED", 3)
-    assert few(texts, 2, seed=1)["test"]["text"] == few(texts, 2, seed=2)["test"]["text"] == found["test"]["text"][:3]
+    assert (
+        few_per_label(texts, 2, seed=1)["train"]["text"]
+        == found["train"]["text"]
+        != few_per_label(texts, 2, seed=2)["train"]["text"]
+    )
+    monkeypatch.setattr("experiments.ytuning.few_shot.TESTED", 3)
+    assert (
+        few_per_label(texts, 2, seed=1)["test"]["text"]
+        == few_per_label(texts, 2, seed=2)["test"]["text"]
+        == found["test"]["text"][:3]
+    )
 
 
 def test_texts_of_some_labels_keep_their_labels_names(texts: DatasetDict) -> None:
@@ -85,7 +95,7 @@ def test_texts_of_some_labels_keep_their_labels_names(texts: DatasetDict) -> Non
 
 
 def test_unseen_labels_are_told_apart_by_decoders_that_read_names(small: Callable, texts: DatasetDict) -> None:
-    found = unseen(BY_NAME["named"], BY_NAME["named"].settings[0], texts, 0)
+    found = unseen_labels(BY_NAME["named"], BY_NAME["named"].settings[0], texts, 0)
     assert set(found) == {"accuracy", "seen", "cosine"}
     assert all(0 <= value <= 1 for value in found.values())
     assert len(UNSEEN) == 5
@@ -102,10 +112,10 @@ def records(small: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
             done[name] = ({"error": "out of memory"} if broken else work(attempt)) | {"seconds": 1.0}
         return done
 
-    monkeypatch.setattr(experiment, "run_trials", here)
-    monkeypatch.setattr(experiment, "made_by", lambda *_: "made")
-    found, seconds = experiment.run_experiment(tmp_path, ("20ng",), (0, 1))
-    assert seconds == len(found) / 2
+    monkeypatch.setattr(runner, "run_trials", here)
+    trials = TrialRunner(tmp_path, run_trial, {})
+    found = run_experiment(trials, ("20ng",), (0, 1))
+    assert trials.seconds == len(found) / 2
     return found
 
 
@@ -118,7 +128,7 @@ def test_the_whole_experiment_and_what_is_said_of_it(records: list[dict]) -> Non
     assert task["systems"]["lora"]["seeds"] == 1
     assert task["ytuning"] == task["systems"]["ytuning"]["accuracy"]
     assert task["flops_ratio_seeds"] >= task["flops_ratio_full"] > 0
-    assert set(found["few"]) == {*WITH_FEW, *BY_NAME}
+    assert set(found["few"]) == {*FEW_SHOT_SYSTEMS, *BY_NAME}
     assert set(found["unseen"]) == set(BY_NAME)
     assert len(task_rows(found)) == 5
     (asked,) = goal_rows(found)

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from auxlib.data.assets import asset_path
-from experiments.ytuning.experiment import EACH, SEEDS, TASKS, WITH_FEW
-from experiments.ytuning.report import load_labels
+from experiments.ytuning.plan import EACH, FEW_SHOT_SYSTEMS, SEEDS, TASKS
 from experiments.ytuning.systems import BY_NAME, SYSTEMS
 from experiments.ytuning.table import accuracy_rows, goal_rows, task_rows, use_rows
 from tests.recorded import recorded
@@ -18,7 +17,7 @@ from tests.recorded import recorded
 def found() -> dict[str, Any]:
     if missing := [name for name in ("minilm", "topics", "vader", "wordnet") if asset_path(name) is None]:
         pytest.skip(f"needs python -m auxlib fetch {' '.join(missing)}")
-    return recorded(load_labels)
+    return recorded("ytuning")
 
 
 def test_every_task_and_system_has_a_figure_or_an_error(found: dict[str, Any]) -> None:
@@ -26,7 +25,7 @@ def test_every_task_and_system_has_a_figure_or_an_error(found: dict[str, Any]) -
     for table in found["tasks"].values():
         assert list(table["systems"]) == list(SYSTEMS)
         assert all("accuracy" in system or "error" in system for system in table["systems"].values())
-    assert list(found["few"]) == [name for name in (*SYSTEMS, *BY_NAME) if name in (*WITH_FEW, *BY_NAME)]
+    assert list(found["few"]) == [name for name in (*SYSTEMS, *BY_NAME) if name in (*FEW_SHOT_SYSTEMS, *BY_NAME)]
 
 
 def test_the_figures_that_the_claim_is_about_are_those_of_the_table(found: dict[str, Any]) -> None:

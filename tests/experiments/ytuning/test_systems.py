@@ -53,7 +53,7 @@ def test_a_tuned_encoder_is_judged_in_the_precision_that_it_was_trained_in(
     desk, seen = TrainingSetup(SYSTEMS["full"], SYSTEMS["full"].settings[0], texts, 0), set()
     inner = next(module for module in desk.module.model.modules() if isinstance(module, torch.nn.Linear))
     inner.register_forward_hook(lambda module, given, made: seen.add(made.dtype))
-    desk.judge()
+    desk.evaluate()
     assert seen == {dtype}
 
 

@@ -14,9 +14,16 @@ from transformers import DynamicCache
 from auxlib.frozen import Expert
 from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.storyland import Storyland
-from experiments.baselines.beside import K2T, DExperts, Forced, FrozenExpertSystem, Fudge, Truth
+from experiments.baselines.decoding import DecodingContext, System, sequence_nll, write
+from experiments.baselines.frozen_expert import (
+    K2T,
+    DExperts,
+    ExactPosterior,
+    FrozenExpertSystem,
+    Fudge,
+    LexicallyConstrained,
+)
 from experiments.baselines.prefix import from_scratch
-from experiments.baselines.reading import DecodingContext, System, sequence_nll, write
 from experiments.claim.setup import load_world
 from tests.experiments.baselines import (
     STOP,
@@ -139,7 +146,7 @@ def test_each_of_a_pair_learns_by_itself() -> None:
 
 def test_force_moves_exactly_the_full_stops_mass_until_the_keyword_is_said(expert: Expert, lm_logits: Tensor) -> None:
     reading = what_is_read()
-    forced, free = logits_of(Forced(expert), reading).softmax(-1), lm_logits.softmax(-1)
+    forced, free = logits_of(LexicallyConstrained(expert), reading).softmax(-1), lm_logits.softmax(-1)
     assert torch.equal(forced[reading.seen], free[reading.seen])
     moved = free.clone()
     for row, t in (~reading.seen).nonzero().tolist():
@@ -151,7 +158,7 @@ def test_force_moves_exactly_the_full_stops_mass_until_the_keyword_is_said(exper
 
 def test_whoever_is_forced_always_says_the_word(expert: Expert) -> None:
     keyword_ids = asked()[1].repeat(10)
-    written, _ = write(Forced(expert), keyword_ids, STOP, torch.Generator().manual_seed(0))
+    written, _ = write(LexicallyConstrained(expert), keyword_ids, STOP, torch.Generator().manual_seed(0))
     assert bool((written == keyword_ids[:, None]).any(1).all())
 
 
@@ -304,7 +311,7 @@ def test_the_classifier_learns_from_every_prefix_with_an_own_and_a_foreign_word(
 
 
 def test_i01_the_truth_is_bayes_rule_over_the_listed_sentences(listed: Listed) -> None:
-    truth = Truth(listed.world)
+    truth = ExactPosterior(listed.world)
     for prefix, words in questions_of(listed):
         found = logits_of(truth, after(listed, prefix, words))[:, -1].softmax(-1)
         for row, word in zip(found, words, strict=True):
@@ -314,12 +321,15 @@ def test_i01_the_truth_is_bayes_rule_over_the_listed_sentences(listed: Listed) -
 def test_i02_the_truth_scores_a_sentence_by_the_posterior() -> None:
     world, (token_ids, keyword_ids) = load_world(), asked()
     base = world.posterior(token_ids, keyword_ids)[:, 0]
-    assert farthest(-sequence_nll(Truth(world), token_ids, keyword_ids), world.log_prob(token_ids) - base.log()) < 1e-9
+    assert (
+        farthest(-sequence_nll(ExactPosterior(world), token_ids, keyword_ids), world.log_prob(token_ids) - base.log())
+        < 1e-9
+    )
 
 
 def test_i18_what_the_truth_writes_is_grammatical_holds_the_word_and_costs_what_it_must() -> None:
     world, keyword_ids = load_world(), asked()[1].repeat(10)
-    written, log_q = write(Truth(world), keyword_ids, STOP, torch.Generator().manual_seed(0))
+    written, log_q = write(ExactPosterior(world), keyword_ids, STOP, torch.Generator().manual_seed(0))
     assert bool(world.is_grammatical(written).all())
     assert bool((written == keyword_ids[:, None]).any(1).all())
     exact = world.log_prob(written) - world.future_keyword_prob[0, keyword_ids].log()
@@ -329,7 +339,9 @@ def test_i18_what_the_truth_writes_is_grammatical_holds_the_word_and_costs_what_
 def test_the_truth_writes_as_often_as_the_posterior_says(listed: Listed) -> None:
     n, word = 4000, "garden"
     keyword_ids = listed.world.keyword_ids([word]).expand(n)
-    written, _ = write(Truth(listed.world), keyword_ids, listed.world.ids["."], torch.Generator().manual_seed(0))
+    written, _ = write(
+        ExactPosterior(listed.world), keyword_ids, listed.world.ids["."], torch.Generator().manual_seed(0)
+    )
     texts = [tuple(text.lower().replace(".", " .").split()) for text in listed.world.decode(written)]
     for x, p in listed.p.items():
         share = p * (word in x) / listed.mass((), word)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from auxlib.frozen import fingerprint
 from auxlib.worlds.automaton import BLANK
-from experiments.baselines.reading import LONGEST, DecodingContext, Memory, System, sequence_nll, write
+from experiments.baselines.decoding import LONGEST, DecodingContext, Memory, System, sequence_nll, write
 from experiments.claim.plan import SYSTEMS
 from experiments.claim.setup import train_steps, training_batches
 from tests.experiments.baselines import (

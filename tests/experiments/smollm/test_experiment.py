@@ -12,16 +12,18 @@ import pytest
 from auxlib.data.storage import write_json_atomic
 from auxlib.errors import CourseError, ResultsMismatch
 from auxlib.metrics import wilson
-from experiments.runner import Record, Trial, provenance
-from experiments.smollm import experiment, report
-from experiments.smollm.experiment import RIVALS, SEEDS, WHOLE, chosen, measure_writer, run_experiment, run_trial
+from experiments import runner
+from experiments.runner import Record, SystemTrial, TrialRunner, load_record, provenance
+from experiments.smollm import systems
+from experiments.smollm.experiment import EXPERIMENT, SEEDS, WHOLE, assemble, chosen, run_experiment
 from experiments.smollm.fine_tuning import PromptedSystem
-from experiments.smollm.prompt import Prompted
-from experiments.smollm.report import assemble, load_rivals
+from experiments.smollm.prompt import PromptedModel
 from experiments.smollm.setup import WritingSetup
-from experiments.smollm.table import AGAIN, RESULTS, read_rivals, rival_rows
+from experiments.smollm.systems import SYSTEMS, measure_writer, run_trial
+from experiments.smollm.table import system_rows
 
-LEARNERS = {name for name, rival in RIVALS.items() if rival.settings}
+SMOLLM = EXPERIMENT.record
+LEARNERS = {name for name, spec in SYSTEMS.items() if spec.settings}
 
 
 def record(system: str, seed: int) -> Record:
@@ -53,12 +55,12 @@ def record(system: str, seed: int) -> Record:
     }
 
 
-RECORDS = [record(name, seed) for name in RIVALS for seed in SEEDS]
+RECORDS = [record(name, seed) for name in SYSTEMS for seed in SEEDS]
 
 
 def test_whoever_learns_is_searched_with_three_settings() -> None:
     assert sorted(LEARNERS) == ["auxiliary", "lora", "tuned"]
-    assert all(len({tuple(s.items()) for s in RIVALS[name].settings}) == 3 for name in LEARNERS)
+    assert all(len({tuple(s.items()) for s in SYSTEMS[name].settings}) == 3 for name in LEARNERS)
 
 
 def test_the_fewest_nats_on_development_sentences_choose() -> None:
@@ -70,22 +72,22 @@ def test_the_fewest_nats_on_development_sentences_choose() -> None:
 
 
 def test_search_and_comparison_are_run_as_planned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: list[dict[str, Trial]] = []
+    asked: list[dict[str, SystemTrial]] = []
 
-    def run(folder: Path, trials: dict[str, Trial], work: Any, maker: str, jobs: int) -> dict[str, Record]:
+    def run(folder: Path, trials: dict[str, SystemTrial], work: Any, maker: str, jobs: int) -> dict[str, Record]:
         asked.append(trials)
         return {name: record(t.system, t.seed) | {"setting": t.setting} for name, t in trials.items()}
 
-    monkeypatch.setattr(experiment, "run_trials", run)
-    monkeypatch.setattr(experiment, "made_by", lambda: "us")
-    records, seconds = run_experiment(tmp_path)
+    monkeypatch.setattr(runner, "run_trials", run)
+    trials = TrialRunner(tmp_path, run_trial, {})
+    records = run_experiment(trials)
     search, compared = asked
     assert len(search) == 3 * len(LEARNERS)
     assert all(trial.size.questions == 0 for trial in search.values()), "a search asks no test word"
-    assert len(compared) == len(records) == len(RIVALS) * len(SEEDS)
+    assert len(compared) == len(records) == len(SYSTEMS) * len(SEEDS)
     assert {trial.size for trial in compared.values()} == {WHOLE}
     assert all(bool(trial.setting) == (trial.system in LEARNERS) for trial in compared.values())
-    assert seconds == 60.0 * (len(search) + len(compared)) / 2
+    assert trials.seconds == 60.0 * (len(search) + len(compared)) / 2
 
 
 def test_who_found_no_setting_failed_and_is_not_shown_untrained(
@@ -93,23 +95,22 @@ def test_who_found_no_setting_failed_and_is_not_shown_untrained(
 ) -> None:
     error = {"error": "RuntimeError: out of memory", "seconds": 1.0}
 
-    def run(folder: Path, trials: dict[str, Trial], *_: Any) -> dict[str, Record]:
+    def run(folder: Path, trials: dict[str, SystemTrial], *_: Any) -> dict[str, Record]:
         return {name: error if t.system == "lora" else record(t.system, t.seed) for name, t in trials.items()}
 
-    monkeypatch.setattr(experiment, "run_trials", run)
-    monkeypatch.setattr(experiment, "made_by", lambda: "us")
-    records, _ = run_experiment(tmp_path)
+    monkeypatch.setattr(runner, "run_trials", run)
+    records = run_experiment(TrialRunner(tmp_path, run_trial, {}))
     assert {r["error"] for r in records if r["system"] == "lora"} == {"RuntimeError: out of memory"}
     assert assemble(records)["systems"]["lora"]["error"] == "RuntimeError: out of memory"
 
 
 def test_a_trial_measures_all_that_the_report_wants(bench: WritingSetup, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "WritingSetup", lambda size, seed: bench)
-    found = run_trial(Trial("asked", 0, bench.size))
+    monkeypatch.setattr(systems, "WritingSetup", lambda size, seed: bench)
+    found = run_trial(SystemTrial("asked", 0, bench.size))
     json.dumps(found, allow_nan=False)
     missing = record("asked", 0).keys() - found.keys()
     assert missing == {"seconds", "made_by"}
-    again = measure_writer(PromptedSystem(bench, Prompted(bench.expert)), bench)
+    again = measure_writer(PromptedSystem(bench, PromptedModel(bench.expert)), bench)
     assert {name: found[name] for name in again} == again
 
 
@@ -128,11 +129,11 @@ def test_figures_are_pooled_over_seeds(found: dict[str, Any]) -> None:
     assert system["rule_by_counter"] == pytest.approx(1.01)
     assert system["by_seed"]["1"] == [0.7, 2.5]
     assert (system["empty"], len(system["examples"])) == (4, 8)
-    assert list(found["systems"]) == list(RIVALS)
+    assert list(found["systems"]) == list(SYSTEMS)
 
 
 def test_the_table_says_what_was_forgotten_and_what_it_cost(found: dict[str, Any]) -> None:
-    table = {row["system"]: row for row in rival_rows(found)}
+    table = {row["system"]: row for row in system_rows(found)}
     assert table["full fine-tuning"]["other text"] == "+0.50"
     assert table["auxiliary (ours)"]["other text"] == "+0.00"
     assert table["prompt: an instruction"]["nats a token"] == table["prompt: an instruction"]["other text"] == "–"
@@ -146,30 +147,30 @@ def test_who_failed_keeps_a_row_with_the_error() -> None:
     broken = [r if r["system"] != "tuned" else {"system": "tuned", "seed": r["seed"]} | error for r in RECORDS]
     found = assemble(broken)
     assert found["failed"] == {f"tuned, seed {seed}": "RuntimeError: out of memory" for seed in SEEDS}
-    row = next(row for row in rival_rows(found) if row["system"] == RIVALS["tuned"].label)
+    row = next(row for row in system_rows(found) if row["system"] == SYSTEMS["tuned"].label)
     assert row["keyword"] == "FAILED: RuntimeError: out of memory"
     one = assemble(
         [r if r["seed"] or r["system"] != "lora" else {"system": "lora", "seed": 0} | error for r in RECORDS]
     )
-    assert any("(seed 0 FAILED)" in row["system"] for row in rival_rows(one))
+    assert any("(seed 0 FAILED)" in row["system"] for row in system_rows(one))
 
 
 def test_results_of_other_code_are_refused_and_damaged_ones_named(
     tmp_path: Path, found: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "made_by", lambda: provenance(1, texts="0123abcd"))
-    monkeypatch.setattr(report, "behaviour_probe", lambda: [3.1, 3.3])
-    assert load_rivals(tmp_path) is read_rivals(tmp_path) is None
+    monkeypatch.setattr(EXPERIMENT, "made_by", lambda: provenance(1, texts="0123abcd"))
+    monkeypatch.setattr(EXPERIMENT, "behaviour_probe", lambda: [3.1, 3.3])
+    assert load_record(EXPERIMENT, tmp_path) is SMOLLM.read(tmp_path) is None
     made = {"made_by": provenance(1, texts="0123abcd"), "rehearsal": [3.1001, 3.2996]}
     whole = copy.deepcopy(found) | made | {"seconds": 60}
-    write_json_atomic(tmp_path / RESULTS, whole)
-    assert load_rivals(tmp_path) == whole
-    monkeypatch.setattr(report, "behaviour_probe", lambda: [3.1, 3.33])
+    write_json_atomic(tmp_path / SMOLLM.path, whole)
+    assert load_record(EXPERIMENT, tmp_path) == whole
+    monkeypatch.setattr(EXPERIMENT, "behaviour_probe", lambda: [3.1, 3.33])
     with pytest.raises(ResultsMismatch, match=r"reached \[3.1001, 3.2996\].*reaches \[3.1, 3.33\]"):
-        load_rivals(tmp_path)
-    monkeypatch.setattr(report, "made_by", lambda: provenance(2, texts="0123abcd"))
-    with pytest.raises(ResultsMismatch, match=r"rivals.json was made by version 1"):
-        load_rivals(tmp_path)
-    (tmp_path / RESULTS).write_text('{"systems": {')
-    with pytest.raises(CourseError, match=f"damaged or truncated.*{AGAIN}"):
-        read_rivals(tmp_path)
+        load_record(EXPERIMENT, tmp_path)
+    monkeypatch.setattr(EXPERIMENT, "made_by", lambda: provenance(2, texts="0123abcd"))
+    with pytest.raises(ResultsMismatch, match=r"smollm.json was made by version 1"):
+        load_record(EXPERIMENT, tmp_path)
+    (tmp_path / SMOLLM.path).write_text('{"systems": {')
+    with pytest.raises(CourseError, match=f"damaged or truncated.*{SMOLLM.command}"):
+        SMOLLM.read(tmp_path)
