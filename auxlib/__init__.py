@@ -31,8 +31,8 @@ End-task aware        (Dery et al. 2022, arXiv 2109.07437): ``tartan.objectives`
 training              ``tartan.trainer``
 ====================  ===========================================================================================
 
-``data`` fetches models and corpora, ``worlds`` holds languages whose exact answers are known, ``plot``, ``metrics``,
-``flops`` and ``benchmarking`` measure and draw. Importing the package is cheap: names below are loaded on first use.
+``data`` fetches models and corpora, ``worlds`` holds Storyland, a language whose exact answers are known, and ``plot``
+draws. Importing the package is cheap: the names below are loaded on first use.
 """
 
 from importlib import import_module

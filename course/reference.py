@@ -18,7 +18,7 @@ LIBRARY = {  # rooms of the library by task; of a subpackage every module is lis
     "Train objectives jointly (TARTAN)": ("tartan",),
     "Data": ("data",),
     "Worlds with a known truth": ("worlds",),
-    "Measure and draw": ("metrics", "benchmarking", "flops", "plot"),
+    "Draw": ("plot",),
     "Errors": ("errors",),
 }
 

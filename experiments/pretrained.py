@@ -61,9 +61,9 @@ def _train_language_model(args: Namespace) -> int:
     """Train a language model of Storyland and save it with its receipt."""
     import torch
 
-    from auxlib.benchmarking import package_versions
     from auxlib.worlds.story_lm import lm_nll, word_tokenizer
     from auxlib.worlds.storyland import Storyland
+    from experiments.benchmarking import package_versions
 
     full, rate = STORY_LMS[args.what]
     world, sentences = Storyland.load(), 2_560 if args.profile == "quick" else full
@@ -119,8 +119,8 @@ def train_story_lm(
 
 def training_flops(model: nn.Module, token_ids: Tensor, sentences: int) -> float:
     """Return the FLOPs of training on so many sentences like ``token_ids [B, T]``, as counted by `count_flops`."""
-    from auxlib.flops import count_flops
     from auxlib.worlds.story_lm import lm_inputs
+    from experiments.flops import count_flops
 
     trained = copy.deepcopy(model).requires_grad_(True)
     with count_flops(trained) as counter:

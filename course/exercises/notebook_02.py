@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from auxlib.worlds.letters import LetterWorld
 from course.exercises.exercise import Answer, exercise, expect, expect_tensor, gap
+from course.letters import LetterWorld
 
 
 @exercise(

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from auxlib.product import kl
-from auxlib.worlds.letters import LetterWorld
 from course.exercises.exercise import Answer, exercise, expect, expect_tensor, gap
+from course.letters import LetterWorld
 
 
 @exercise(

@@ -12,18 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from auxlib.benchmarking import hardware_info, package_versions
 from auxlib.data.assets import data_dir
-from auxlib.flops import ComputeLedger, break_even
-from auxlib.metrics import min_kl_for_success, wilson
 from auxlib.worlds.grammar import FULL_STOP
 from auxlib.worlds.story_lm import SHIPPED_LM_600K, load_story_lm
 from experiments.baselines.decoding import DecodingContext, write
 from experiments.baselines.frozen_expert import FrozenExpertSystem
+from experiments.benchmarking import hardware_info, package_versions
 from experiments.claim.judge import holds_keyword
 from experiments.claim.plan import SYSTEMS
 from experiments.claim.rule import FACTORS, Threshold, Z, best, first_passing_checkpoint, supported, verdict
 from experiments.claim.setup import SEARCH_SEED, TrialSetup, TrialSize, load_world, train_steps, training_batches
+from experiments.flops import ComputeLedger, break_even
+from experiments.metrics import min_kl_for_success, wilson
 from experiments.records import Record
 
 POOLED = ("accuracy", "grammatical", "success", "slor", "drift", "distinct_2", "nll")

@@ -17,7 +17,6 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
-from auxlib.flops import count_flops
 from auxlib.worlds.automaton import BLANK
 from auxlib.worlds.grammar import FULL_STOP
 from auxlib.worlds.story_lm import load_story_lm
@@ -25,6 +24,7 @@ from auxlib.worlds.storyland import Storyland
 from experiments.baselines.decoding import DecodingContext, System, sequence_nll, write
 from experiments.baselines.frozen_expert import FrozenExpertSystem
 from experiments.claim.judge import StoryJudge, distinct_pairs, holds_keyword
+from experiments.flops import count_flops
 
 WARMUP, AVERAGING = 30, 7  # steps; exponent of the average, which is mostly over the last eighth of a training
 SEARCH_SEED = 100

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from auxlib.flops import ComputeLedger, count_flops, counted_by_torch
 from auxlib.worlds.grammar import FULL_STOP
 from experiments.baselines.decoding import DecodingContext, System, write
 from experiments.claim.plan import SYSTEMS, SystemSpec
 from experiments.claim.setup import TrialSetup, measure_system, train_steps, training_batches
+from experiments.flops import ComputeLedger, count_flops, counted_by_torch
 from experiments.records import Record
 from experiments.runner import SystemTrial
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from auxlib.benchmarking import hardware_info, package_versions
 from auxlib.frozen import load_expert
 from auxlib.recipes import SHIPPED, SHIPPED_LENGTH, SHIPPED_MULTI_KEYWORD, load_pretrained
+from experiments.benchmarking import hardware_info, package_versions
 from experiments.claim.experiment import made_by as claim_made_by
 from experiments.control import real, storyland
 from experiments.control.table import real_rows, storyland_rows

@@ -11,7 +11,7 @@ Axes: ``B`` sentences, ``K`` conditions of each, ``T`` tokens, ``V`` words, ``S`
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -86,10 +86,7 @@ class JointConditions:
             at, behind, share = (source[arc], row), table[left[row, arc], target[arc], row], probs[arc]
             from_here = (target[arc], row)
 
-            def back(h: Tensor, at=at, behind=behind, share=share, from_here=from_here) -> Tensor:
-                return torch.sparse.mm(A, h).index_put_(at, share * (behind - h[from_here]), accumulate=True)
-
-            h = fixed_point(back, torch.zeros(S, B, dtype=torch.float64))
+            h = fixed_point(partial(_backward, A, at, from_here, behind, share), torch.zeros(S, B, dtype=torch.float64))
             table[subset] = h.masked_fill(h > 1 - 10**-DIGITS, 1.0)
         return table
 
@@ -104,3 +101,10 @@ class JointConditions:
         after = self.world.automaton.step[states].clamp(min=0)
         h = table[left, after, torch.arange(len(token_ids))[:, None, None]]
         return h.masked_fill(self.world.automaton.probs[states] == 0, 0.0)
+
+
+def _backward(
+    A: Tensor, at: tuple[Tensor, Tensor], from_here: tuple[Tensor, Tensor], behind: Tensor, share: Tensor, h: Tensor
+) -> Tensor:
+    """Return one step of the backward equation: arcs that fulfil a condition lead to the table of the others."""
+    return torch.sparse.mm(A, h).index_put_(at, share * (behind - h[from_here]), accumulate=True)

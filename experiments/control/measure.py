@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from auxlib.frozen import Expert
-from auxlib.metrics import min_kl_for_success, wilson
 from auxlib.product import kl
 from auxlib.worlds.grammar import FULL_STOP
 from auxlib.worlds.rules import Rules
@@ -26,6 +25,7 @@ from experiments.baselines.decoding import System, sequence_nll, write
 from experiments.baselines.frozen_expert import FrozenExpertSystem
 from experiments.claim.judge import StoryJudge
 from experiments.control.joint_conditions import JointConditions
+from experiments.metrics import min_kl_for_success, wilson
 
 NEGLIGIBLE = 1e-3  # nats a sentence; sampling cannot tell less from none
 Nats = Callable[[Tensor], Tensor]

@@ -18,9 +18,9 @@ from auxlib.data.corpora import load_corpus
 from auxlib.frozen import load_expert
 from auxlib.generation import write_sentences
 from auxlib.keywords import contains_keyword, find_keyword
-from auxlib.metrics import Slor, distinct, nanmean, repeats_keyword, wilson
 from auxlib.recipes import SHIPPED_LENGTH, length_label, load_pretrained
 from experiments.control.table import PLACES
+from experiments.metrics import Slor, distinct, nanmean, repeats_keyword, wilson
 from experiments.records import Record
 from experiments.smollm.headline import held_out_words
 

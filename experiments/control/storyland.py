@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from auxlib.data.assets import data_dir
-from auxlib.metrics import nanmean
 from auxlib.worlds.rules import Rules
 from auxlib.worlds.story_lm import SHIPPED_LM, SHIPPED_LM_600K
 from experiments.baselines.decoding import DecodingContext, System
@@ -45,6 +44,7 @@ from experiments.control.story import (
     joint_keyword_batches,
     label_batches,
 )
+from experiments.metrics import nanmean
 from experiments.runner import Record
 
 SEED, RATE, BATCH = 0, 4e-3, 32

@@ -9,12 +9,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from auxlib.features import cache_features, normalisers, read_preamble, read_texts
-from auxlib.flops import FLOAT, counted_by_torch, saved_activation_bytes
 from auxlib.generation import write_sentences
 from auxlib.keywords import Spelling
 from auxlib.modeling import AuxiliaryTunedLM
 from auxlib.recipes import Recipe, load_pretrained, prepare_data, train
 from auxlib.training import FeatureCollator, FeatureLoss, mean_nll
+from experiments.flops import FLOAT, counted_by_torch, saved_activation_bytes
 from experiments.records import Setting
 from experiments.smollm.prompt import PromptedModel, no_request_prompt, stop_ids
 from experiments.smollm.setup import WritingSetup

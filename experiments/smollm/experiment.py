@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from auxlib.benchmarking import hardware_info, package_versions
 from auxlib.checkpoint import WEIGHTS
 from auxlib.data.assets import data_dir
 from auxlib.data.corpora import load_corpus, text_hash
 from auxlib.frozen import load_expert
-from auxlib.metrics import wilson
 from auxlib.recipes import SHIPPED
+from experiments.benchmarking import hardware_info, package_versions
+from experiments.metrics import wilson
 from experiments.records import RECORDS, Record, Setting
 from experiments.runner import Experiment, Provenance, SystemTrial, TrialRunner, digest, provenance
 from experiments.smollm.auxiliary_system import AuxiliarySystem

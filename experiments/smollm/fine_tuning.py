@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from auxlib.features import TextTemplate
-from auxlib.flops import ComputeLedger, counted_by_torch
 from auxlib.frozen import Expert
 from auxlib.keywords import choose_keyword
+from experiments.flops import ComputeLedger, counted_by_torch
 from experiments.lora import add_lora
 from experiments.records import Setting
 from experiments.smollm.prompt import PromptedModel

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from auxlib.benchmarking import hardware_info, median_ratio, package_versions, paired_seconds, peak_memory_mb
 from auxlib.frozen import fingerprint
 from auxlib.generation import write_sentences
 from auxlib.keywords import contains_keyword
-from auxlib.metrics import Slor, distinct, keyword_control, nanmean, repeats_keyword, wilson
 from auxlib.modeling import AuxiliaryTunedLM
 from auxlib.plot import Picture, weight_sweep
+from experiments.benchmarking import hardware_info, median_ratio, package_versions, paired_seconds, peak_memory_mb
+from experiments.metrics import Slor, distinct, keyword_control, nanmean, repeats_keyword, wilson
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict

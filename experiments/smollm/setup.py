@@ -14,7 +14,7 @@ from auxlib.data.corpora import load_corpus, wordnet_glosses
 from auxlib.features import TextTemplate
 from auxlib.frozen import load_expert
 from auxlib.keywords import contains_keyword
-from auxlib.metrics import distinct, nanmean
+from experiments.metrics import distinct, nanmean
 from experiments.smollm.headline import held_out_words
 from experiments.smollm.judge import TrigramJudge
 

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import torch
 
-from auxlib.flops import counted_by_torch
-from auxlib.metrics import nanmean
+from experiments.flops import counted_by_torch
+from experiments.metrics import nanmean
 from experiments.records import Record, Setting
 from experiments.runner import SystemTrial
 from experiments.smollm.auxiliary_system import AuxiliarySystem

@@ -5,8 +5,8 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from auxlib.benchmarking import median_ratio, paired_seconds
 from auxlib.recipes import load_pretrained
+from experiments.benchmarking import median_ratio, paired_seconds
 from experiments.smollm.headline import greedy_decoding
 from experiments.speed.roofline import decoding_work, measure_peak
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from auxlib.benchmarking import hardware_info, package_versions
 from auxlib.data.storage import write_json_atomic
+from experiments.benchmarking import hardware_info, package_versions
 from experiments.records import RECORDS, Record
 from experiments.runner import Experiment, TrialRunner
 from experiments.speed.course import course_figures

@@ -9,10 +9,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from auxlib.benchmarking import peak_memory_mb
 from auxlib.features import TextTemplate
 from auxlib.frozen import Expert, load_expert
 from auxlib.recipes import Recipe, prepare_data
+from experiments.benchmarking import peak_memory_mb
 from experiments.smollm.fine_tuning import fine_tuned, lora
 from experiments.smollm.prompt import PromptedModel
 from experiments.speed.baselines import baseline_trainer

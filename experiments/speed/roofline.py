@@ -12,7 +12,7 @@ from statistics import median
 import torch
 from torch import nn
 
-from auxlib.benchmarking import paired_seconds
+from experiments.benchmarking import paired_seconds
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from auxlib.benchmarking import median_ratio, paired_seconds
 from auxlib.recipes import Recipe, TrainingData, prepare_data, train
+from experiments.benchmarking import median_ratio, paired_seconds
 from experiments.smollm.fine_tuning import fine_tuned, lora
 from experiments.speed.baselines import baseline_trainer
 

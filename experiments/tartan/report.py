@@ -7,7 +7,7 @@ from math import sqrt
 from statistics import mean, median, stdev
 from typing import Any
 
-from auxlib.benchmarking import hardware_info, package_versions
+from experiments.benchmarking import hardware_info, package_versions
 from experiments.records import Record
 from experiments.tartan.arms import ALL, ARMS, CROWD
 from experiments.tartan.plan import MAIN_EACH, MAIN_PASSES, REAL, STORY, STORY_CROWD, TASKS

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import mean, stdev
 from typing import Any
 
-from auxlib.benchmarking import hardware_info, package_versions
+from experiments.benchmarking import hardware_info, package_versions
 from experiments.records import Record
 from experiments.ytuning.plan import EACH, FEW_SHOT_TASK, SEEDS, TASKS
 from experiments.ytuning.systems import BY_NAME, SYSTEMS

@@ -26,7 +26,7 @@ from auxlib.classification.trainer import (
 from auxlib.classification.ytuning import LOSSES
 from auxlib.collator import FeatureRows
 from auxlib.data.tasks import label_names
-from auxlib.flops import ComputeLedger, counted_by_torch
+from experiments.flops import ComputeLedger, counted_by_torch
 from experiments.records import Setting
 from experiments.ytuning.systems import ClassifierSpec
 
@@ -86,9 +86,8 @@ class TrainingSetup:
     def learn(self) -> FitResult:
         """Train with the setting, and keep the weights of the epoch that is best on development texts."""
         loss: Any = LOSSES[self.setting.get("loss", "softmax")]
-        data = self.train, self.rows("dev"), self.collate
-        schedule = self.epochs, BATCH, self.setting["rate"]
-        return fit(self.module, *data, *schedule, loss, self.seed, progress=False)
+        train, dev, rate = self.train, self.rows("dev"), self.setting["rate"]
+        return fit(self.module, train, dev, self.collate, self.epochs, BATCH, rate, loss, self.seed, progress=False)
 
     def evaluate(self) -> dict[str, float]:
         """Return figures on the test texts."""

@@ -26,15 +26,15 @@ from time import perf_counter
 import torch
 
 from auxlib import plot
-from auxlib.benchmarking import hardware_info
 from auxlib.errors import KeywordError, WeightError
 from auxlib.frozen import fingerprint
 from auxlib.generation import write_sentences
 from auxlib.keywords import contains_keyword, encode_keyword
-from auxlib.metrics import wilson
 from auxlib.product import center
 from auxlib.recipes import load_pretrained
 from course.exercises import check, use
+from experiments.benchmarking import hardware_info
+from experiments.metrics import wilson
 
 print(f"profile: {PROFILE}")
 

@@ -24,8 +24,8 @@ import torch
 
 from auxlib import plot
 from auxlib.product import center, kl
-from auxlib.worlds.letters import LetterWorld
 from course.exercises import check, use
+from course.letters import LetterWorld
 from course.sliders import Sliders
 
 torch.set_default_dtype(torch.float64)  # so that what should be 0 prints as 0

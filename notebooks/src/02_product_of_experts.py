@@ -24,8 +24,8 @@ import torch
 
 from auxlib import plot
 from auxlib.product import center, combine, kl, mixture
-from auxlib.worlds.letters import LetterWorld, Posterior, noisy
 from course.exercises import check, use
+from course.letters import LetterWorld, Posterior, noisy
 
 print(f"profile: {PROFILE}")
 

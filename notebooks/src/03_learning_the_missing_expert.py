@@ -25,8 +25,8 @@ from torch import nn
 
 from auxlib import plot
 from auxlib.product import center, kl
-from auxlib.worlds.letters import LetterWorld
 from course.exercises import check, use
+from course.letters import LetterWorld
 
 print(f"profile: {PROFILE}")
 

@@ -29,11 +29,11 @@ from tqdm.auto import trange
 
 from auxlib import plot
 from auxlib.frozen import fingerprint
-from auxlib.metrics import wilson
 from auxlib.product import kl
 from auxlib.worlds.story_lm import lm_inputs, load_story_lm
 from auxlib.worlds.storyland import Storyland
 from course.exercises import check, use
+from experiments.metrics import wilson
 
 print(f"profile: {PROFILE}")
 

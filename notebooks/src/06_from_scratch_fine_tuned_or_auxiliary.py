@@ -30,7 +30,6 @@ from IPython.display import display
 from torch import nn
 
 from auxlib.data.assets import data_dir
-from auxlib.flops import ComputeLedger, counted_by_torch
 from auxlib.frozen import fingerprint
 from auxlib.worlds.story_lm import SHIPPED_LM_600K
 from course.exercises import check, use
@@ -42,6 +41,7 @@ from experiments.claim.pictures import data_efficiency, frontier, load_curves, o
 from experiments.claim.plan import AUXILIARY, SYSTEMS
 from experiments.claim.setup import TrialSetup, TrialSize, measure_system, train_steps, training_batches
 from experiments.claim.table import CONTROLS, MAIN, conclusion, system_rows, verdict_line
+from experiments.flops import ComputeLedger, counted_by_torch
 from experiments.records import read_record
 from experiments.tables import as_markdown
 

@@ -29,16 +29,16 @@ import torch
 import torch.nn.functional as F
 
 from auxlib import plot
-from auxlib.benchmarking import paired_seconds
 from auxlib.data.assets import cache_dir, data_dir
 from auxlib.data.corpora import content_words, load_corpus
 from auxlib.features import TextTemplate, cache_features, read_preamble, read_texts
 from auxlib.frozen import fingerprint, load_expert
 from auxlib.generation import write_sentences
 from auxlib.keywords import NO_PIECE, KeywordState, contains_keyword, encode_keyword, keyword_batch, keyword_progress
-from auxlib.metrics import keyword_control
 from auxlib.recipes import Recipe, load_pretrained, prepare_data, scaled_down, train
 from course.exercises import check, use
+from experiments.benchmarking import paired_seconds
+from experiments.metrics import keyword_control
 
 print(f"profile: {PROFILE}")
 

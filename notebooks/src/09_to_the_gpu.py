@@ -37,15 +37,15 @@ from torch.profiler import ProfilerActivity, profile
 
 from auxlib import plot
 from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel
-from auxlib.benchmarking import median_ratio, paired_seconds
 from auxlib.collator import FeatureCollator, FeatureRows
 from auxlib.data.assets import data_dir
 from auxlib.features import normalisers, read_preamble, read_texts
-from auxlib.flops import ComputeLedger, counted_by_torch
 from auxlib.frozen import best_device, best_dtype
 from auxlib.recipes import Recipe, load_pretrained, prepare_data, scaled_down
 from auxlib.training import FeatureLoss
 from course.exercises import check, use
+from experiments.benchmarking import median_ratio, paired_seconds
+from experiments.flops import ComputeLedger, counted_by_torch
 from experiments.records import read_record
 from experiments.smollm.headline import greedy_decoding
 from experiments.smollm.prompt import bare_request_prompt

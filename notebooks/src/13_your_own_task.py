@@ -38,11 +38,11 @@ from auxlib.data.tasks import label_names, load_task
 from auxlib.features import read_preamble, read_texts
 from auxlib.frozen import fingerprint, load_expert
 from auxlib.generation import SAMPLING
-from auxlib.metrics import wilson
 from auxlib.recipes import Recipe, prepare_data
 from auxlib.sparse_logits import SparseLogits
 from auxlib.tartan.meta_weights import fit_linear_head
 from course.exercises import check, use
+from experiments.metrics import wilson
 
 print(f"profile: {PROFILE}")
 

@@ -9,7 +9,7 @@ import torch
 
 from auxlib.errors import VocabularyMismatch, WeightError
 from auxlib.product import as_weight, center, combine, kl, kl_bernoulli, mixture
-from auxlib.worlds.letters import LetterWorld, noisy
+from course.letters import LetterWorld, noisy
 
 
 def rows(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:

@@ -13,8 +13,6 @@ import pytest
 import torch
 from torch import nn
 
-from auxlib.flops import ComputeLedger, count_flops, counted_by_torch
-from auxlib.metrics import min_kl_for_success
 from course.build import generate
 from course.config import load_course
 from course.exercises.exercise import load_exercise
@@ -22,6 +20,8 @@ from experiments.claim.plan import SYSTEMS
 from experiments.claim.report import curves
 from experiments.claim.rule import Threshold, best, first_passing_checkpoint, verdict
 from experiments.claim.table import CONTROLS, MAIN
+from experiments.flops import ComputeLedger, count_flops, counted_by_torch
+from experiments.metrics import min_kl_for_success
 from tests.experiments.claim.test_report import SEEDS, campaign, failing, results
 
 COURSE = load_course()

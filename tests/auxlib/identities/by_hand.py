@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from auxlib.worlds.letters import LetterWorld
+from course.letters import LetterWorld
 
 EXACT = 1e-10
 Condition = Callable[[str], float]

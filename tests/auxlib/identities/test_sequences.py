@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from auxlib.frozen import Expert
-from auxlib.metrics import Slor
 from auxlib.modeling import AuxiliaryTunedLM
 from auxlib.product import combine, kl_bernoulli
+from experiments.metrics import Slor
 from tests.auxlib.identities.by_hand import (
     EXACT,
     ByHand,

@@ -17,8 +17,6 @@ import torch
 from auxlib.data.assets import data_dir
 from auxlib.data.storage import write_json_atomic
 from auxlib.errors import CourseError, ResultsMismatch
-from auxlib.flops import ComputeLedger
-from auxlib.metrics import min_kl_for_success, wilson
 from auxlib.worlds.story_lm import SHIPPED_LM_600K
 from experiments.claim import report
 from experiments.claim.experiment import EXPERIMENT
@@ -27,6 +25,8 @@ from experiments.claim.report import assemble, curves, differences
 from experiments.claim.rule import FACTORS
 from experiments.claim.setup import TrialSize
 from experiments.claim.trial import run_trial
+from experiments.flops import ComputeLedger
+from experiments.metrics import min_kl_for_success, wilson
 from experiments.records import CLAIM_CURVES
 from experiments.runner import Record, SystemTrial, load_record, provenance
 

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from auxlib.data.assets import data_dir
-from auxlib.metrics import wilson
 from auxlib.product import kl_bernoulli
 from auxlib.worlds.rules import Rules
 from experiments.baselines.decoding import DecodingContext, Memory, System
@@ -29,6 +28,7 @@ from experiments.control.measure import (
 )
 from experiments.control.story import ExactJointPosterior, MyopicBoost
 from experiments.control.storyland import StoryRequests, StorySize
+from experiments.metrics import wilson
 from tests.experiments.baselines import bench_beside
 from tests.experiments.control import several
 from tests.grammars import TEXTS, Listed, Words, grammar_of

@@ -7,10 +7,10 @@ import json
 import pytest
 import torch
 
-from auxlib.metrics import wilson
 from auxlib.recipes import length_label
 from experiments.control import real
 from experiments.control.real import LATE, WEIGHTS, HeldOutRequests
+from experiments.metrics import wilson
 from tests.experiments.control import FEW, HELD_OUT, figures_in, real_found
 
 

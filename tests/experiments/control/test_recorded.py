@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from auxlib.metrics import wilson
+from experiments.metrics import wilson
 from tests.experiments.control import figures_in
 from tests.recorded import recorded
 

@@ -11,8 +11,8 @@ import pytest
 
 from auxlib.data.storage import write_json_atomic
 from auxlib.errors import CourseError, ResultsMismatch
-from auxlib.metrics import wilson
 from experiments import runner
+from experiments.metrics import wilson
 from experiments.runner import Record, SystemTrial, TrialRunner, load_record, provenance
 from experiments.smollm import systems
 from experiments.smollm.experiment import EXPERIMENT, SEEDS, WHOLE, assemble, chosen, run_experiment

@@ -10,8 +10,8 @@ import torch
 from datasets import Dataset, DatasetDict
 
 from auxlib.frozen import Expert
-from auxlib.metrics import Slor
 from auxlib.modeling import AuxiliaryTunedLM
+from experiments.metrics import Slor
 from experiments.smollm.headline import (
     FRONTIER,
     Samples,

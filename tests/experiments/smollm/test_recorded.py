@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from auxlib.metrics import wilson
+from experiments.metrics import wilson
 from experiments.smollm.experiment import SEEDS
 from experiments.smollm.systems import SYSTEMS
 from tests.recorded import every_system_has_a_figure_or_an_error, recorded

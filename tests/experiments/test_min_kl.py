@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from auxlib.metrics import min_kl_for_success
 from auxlib.product import kl_bernoulli
+from experiments.metrics import min_kl_for_success
 
 DRAW = torch.Generator().manual_seed(0)
 RATES = 0.002 + 0.3 * torch.rand(12, generator=DRAW, dtype=torch.float64) ** 2

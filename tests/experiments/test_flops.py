@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from auxlib.flops import ComputeLedger, break_even, count_flops, counted_by_torch, saved_activation_bytes
 from auxlib.frozen import Expert, freeze
 from auxlib.worlds.grammar import FULL_STOP
 from auxlib.worlds.story_lm import new_story_lm
@@ -19,6 +18,7 @@ from experiments.baselines.prefix import Prefixed, from_scratch
 from experiments.baselines.story_auxiliary import StoryAuxiliary
 from experiments.claim.plan import SYSTEMS
 from experiments.claim.setup import TrialSetup, TrialSize, load_world, training_batches
+from experiments.flops import ComputeLedger, break_even, count_flops, counted_by_torch, saved_activation_bytes
 
 LEARNERS = [name for name, spec in SYSTEMS.items() if spec.learns]
 FLOAT, BATCH = 4, 8

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from auxlib.errors import AuxlibError, WorldError
 from auxlib.product import combine, kl, kl_bernoulli
-from auxlib.worlds.letters import LetterWorld, noisy
+from course.letters import LetterWorld, noisy
 
 EXACT = 1e-10
 WORLDS = [LetterWorld.random("abc", 4, seed) for seed in range(3)] + [LetterWorld.random("abcd", 3, 7)]

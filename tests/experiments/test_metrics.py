@@ -9,10 +9,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from auxlib.benchmarking import hardware_info, paired_seconds, peak_memory_mb
 from auxlib.frozen import Expert
 from auxlib.keywords import contains_keyword
-from auxlib.metrics import Slor, distinct, keyword_control, nanmean, repeats_keyword, wilson
+from experiments.benchmarking import hardware_info, paired_seconds, peak_memory_mb
+from experiments.metrics import Slor, distinct, keyword_control, nanmean, repeats_keyword, wilson
 from tests.conftest import SENTENCES
 
 TEXTS = [*SENTENCES, "A", "Dogs", "the the the the", "naïve 🎈"]
