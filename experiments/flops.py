@@ -67,16 +67,16 @@ def counted_by_torch(work: Callable[[], Any]) -> int:
 def saved_activation_bytes(module: nn.Module) -> Iterator[dict[int, int]]:
     """Collect the bytes saved for the backward pass, by storage, without the module's own weights and buffers."""
     own = {weight.untyped_storage().data_ptr() for weight in (*module.parameters(), *module.buffers())}
-    kept: dict[int, int] = {}
+    saved: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
+            saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield kept
+        yield saved
 
 
 @dataclass(frozen=True)
@@ -105,12 +105,12 @@ class ComputeLedger:
         cls, module: nn.Module, step: Callable[[], Tensor], batch: int, read_flops: float = 0.0, cache_bytes: int = 0
     ) -> ComputeLedger:
         """Measure a call of ``step``, which returns the loss of a batch."""
-        with count_flops(module) as counter, saved_activation_bytes(module) as kept:
+        with count_flops(module) as counter, saved_activation_bytes(module) as saved:
             step()
         # by storage, because a tied matrix is in memory once
         parameters = sum({weight.data_ptr(): weight.numel() for weight in module.parameters()}.values())
         learning = sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
-        return cls(counter.flops, read_flops, batch, parameters, learning, sum(kept.values()), cache_bytes)
+        return cls(counter.flops, read_flops, batch, parameters, learning, sum(saved.values()), cache_bytes)
 
     def flops(self, steps: int, sentences: int) -> float:
         """Return the FLOPs of so many steps on so many different sentences, each of them cached at its first use."""

@@ -26,7 +26,7 @@ FLOAT, BATCH = 4, 8
 
 @pytest.fixture(scope="module")
 def bench_of() -> Callable[[str], TrialSetup]:
-    """The tiny bench on which a system stands; one for each expert."""
+    """A tiny trial setup for each expert."""
     made: dict[str, TrialSetup] = {}
 
     def find(name: str) -> TrialSetup:

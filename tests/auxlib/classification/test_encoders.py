@@ -1,4 +1,4 @@
-"""The encoder's states are those of the model itself, whoever shares their batch, and are computed once."""
+"""The encoder's states are those of the model itself, regardless of the rest of the batch, and are computed once."""
 
 from __future__ import annotations
 

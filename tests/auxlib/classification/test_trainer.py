@@ -1,4 +1,4 @@
-"""One way to train and to judge: it learns, keeps the best epoch, and counts as one counts by hand."""
+"""Training of classifiers: it learns, keeps the best epoch, and its metrics agree with those by hand."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ANIMALS, PLACES = ("dog", "dogs", "cats", "postman"), ("street", "harbour", "mee
 
 @pytest.fixture
 def texts() -> Dataset:
-    """Who barks and where one is: told apart by one word of three, which may stand anywhere."""
+    """Texts of three words, one of which, at any position, decides between animals and places."""
     rows = []
     for i in range(96):
         word = (ANIMALS, PLACES)[i % 2][(i // 2) % 4]
@@ -48,16 +48,16 @@ def test_a_label_decoder_learns_from_states_that_were_kept(encoder: Encoder, row
     torch.manual_seed(0)
     decoder = LabelDecoder(LabelConfig(width=32, heads=4), encoder.width, 2)
     fitted = fit(decoder, rows, rows, states_batch, 20, 16, 1e-2, LOSSES[loss], progress=False)
-    found = classification_metrics(predict_logits(decoder, rows, states_batch), labels_of(rows))
-    assert found["accuracy"] > 0.9
-    assert found["accuracy"] == pytest.approx(max(fitted.dev)), "the weights are those of the best epoch"
+    metrics = classification_metrics(predict_logits(decoder, rows, states_batch), labels_of(rows))
+    assert metrics["accuracy"] > 0.9
+    assert metrics["accuracy"] == pytest.approx(max(fitted.dev)), "the weights are those of the best epoch"
     assert len(fitted.dev) == len(fitted.losses) == 20
     assert fitted.losses[-1] < fitted.losses[0]
     assert fitted.dev[fitted.best_epoch - 1] == max(fitted.dev)
     assert fitted.steps == 120
 
 
-def test_cached_and_uncached_say_the_same(encoder: Encoder, texts: Dataset, rows: FeatureRows) -> None:
+def test_cached_and_uncached_states_give_the_same_logits(encoder: Encoder, texts: Dataset, rows: FeatureRows) -> None:
     decoder = LabelDecoder(LabelConfig(width=16, heads=2), encoder.width, 2).eval()
 
     class Uncached(nn.Module):
@@ -78,13 +78,13 @@ def test_the_encoder_is_as_it_was_after_training(encoder: Encoder, rows: Feature
 
 
 def test_two_trainings_with_one_seed_are_one(encoder: Encoder, rows: FeatureRows) -> None:
-    found = []
+    logits = []
     for _ in range(2):
         torch.manual_seed(3)
         decoder = LabelDecoder(LabelConfig(width=16, heads=2), encoder.width, 2)
         fit(decoder, rows, rows, states_batch, 2, seed=3, progress=False)
-        found.append(predict_logits(decoder, rows, states_batch))
-    assert torch.equal(*found)
+        logits.append(predict_logits(decoder, rows, states_batch))
+    assert torch.equal(*logits)
 
 
 def test_noise_is_on_the_states_and_of_the_seed(encoder: Encoder, rows: FeatureRows) -> None:
@@ -99,12 +99,12 @@ def test_noise_is_on_the_states_and_of_the_seed(encoder: Encoder, rows: FeatureR
 
 
 def test_accuracy_and_f1_are_those_by_hand() -> None:
-    said, labels = [0, 0, 1, 1, 1, 2], [0, 1, 1, 1, 2, 2]
-    scores = nn.functional.one_hot(torch.tensor(said), 4).float()
-    found = classification_metrics(scores, labels)
-    assert found["accuracy"] == pytest.approx(4 / 6)
-    # label 3 stands in no text: it is not averaged over
-    assert found["macro_f1"] == pytest.approx((2 * 1 / (2 + 1) + 2 * 2 / (3 + 3) + 2 * 1 / (1 + 2)) / 3)
+    predicted, labels = [0, 0, 1, 1, 1, 2], [0, 1, 1, 1, 2, 2]
+    scores = nn.functional.one_hot(torch.tensor(predicted), 4).float()
+    metrics = classification_metrics(scores, labels)
+    assert metrics["accuracy"] == pytest.approx(4 / 6)
+    # no text has label 3: it is not in the average
+    assert metrics["macro_f1"] == pytest.approx((2 * 1 / (2 + 1) + 2 * 2 / (3 + 3) + 2 * 1 / (1 + 2)) / 3)
 
 
 @pytest.mark.parametrize("missing", ["train", "dev"])

@@ -200,7 +200,7 @@ def test_a_damaged_checkpoint_is_one_clear_error(pair: LabelTuned, tmp_path: Pat
 
 
 def test_the_score_of_a_label_is_how_far_it_moved_its_own_way(make: Make, states: tuple) -> None:
-    """The formula of the docstring, once more and by hand: a label that did not move says only its bias."""
+    """The formula of the docstring, once more and by hand: a label that did not move has its bias as score."""
     decoder = make()
     with torch.no_grad():
         for block in decoder.blocks:

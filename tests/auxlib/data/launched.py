@@ -1,4 +1,4 @@
-"""A training as `torchrun` starts it: one process of several. It takes a file of settings, and leaves its losses."""
+"""A training process for `torchrun`: reads a file of settings and writes its losses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from auxlib.training import FeatureCollator, FeatureLoss, train_auxiliary
 
 
 class Doomed(FeatureCollator):
-    """Dies without a word over its n-th batch."""
+    """Kills its process at the n-th batch."""
 
     left = 0
 
@@ -32,7 +32,7 @@ class Doomed(FeatureCollator):
 
 
 def prepare(job: dict[str, Any]) -> tuple[FeatureLoss, Dataset, FeatureCollator]:
-    """Everything that a training needs, as a user's script would make it."""
+    """Return loss, features and collator, as a user's script does."""
     torch.set_num_threads(1)
     expert = load_expert(job["expert"], dtype=torch.float32)
     frame = TextTemplate.of(expert, job["preamble"])
@@ -49,14 +49,14 @@ def prepare(job: dict[str, Any]) -> tuple[FeatureLoss, Dataset, FeatureCollator]
 
 
 def train(job: dict[str, Any]) -> list[float]:
-    """The loss of every step."""
+    """Return the loss of every step."""
     settings = {"epochs": 3, "batch_size": 4, "learning_rate": 1e-2, "logging_steps": 1, "progress": False}
     run = train_auxiliary(*prepare(job), output_dir=job["out"], resume=job["resume"], **settings)
     return run.losses
 
 
 def shard(job: dict[str, Any]) -> list[list[float]]:
-    """Losses of some steps with all weights in every process, and with each in one of them only."""
+    """Losses of some steps with replicated and with sharded weights."""
     from torch.distributed.fsdp import fully_shard
 
     torch.distributed.init_process_group("gloo")

@@ -1,4 +1,4 @@
-"""Files from elsewhere arrive whole and as pinned, or not at all, with a sentence that says what to do."""
+"""Assets: complete and as pinned, or an error with advice."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
 
 
 def left_behind() -> set[str]:
-    """What lies beside the ready assets, but for the locks."""
+    """Names of all files beside the ready assets, without locks."""
     return {path.name for path in (cache_dir() / "assets").iterdir() if not path.name.endswith(".lock")}
 
 

@@ -1,4 +1,4 @@
-"""Two processes train as one would, share the reading, and go on with what another number of them has left.
+"""Two processes train as one does, share the cache, and resume the work of another number of processes.
 
 Two processes on a CPU, joined by gloo: what `torchrun` and `accelerate launch` start on as many GPUs.
 """
@@ -66,7 +66,7 @@ def launch(job: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Lau
 
 @pytest.fixture(scope="module")
 def alone(job: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[list[float], Path]:
-    """What one process finds that nobody has launched: its losses and its folder."""
+    """Losses and folder of a training in a single process without a launcher."""
     out = tmp_path_factory.mktemp("alone")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUXLIB_CACHE", str(out / "cache"))

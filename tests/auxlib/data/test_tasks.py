@@ -1,4 +1,4 @@
-"""Tasks: every text has a named label, no text stands on two sides, and what cannot be learned is refused."""
+"""Tasks: named labels, disjoint splits, and errors for tasks that cannot be learned."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_label_with_one_text_keeps_it_in_training(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         ([{**row, "label": "even"} for row in ROWS], "has 1 label in its training texts"),
         ([*ROWS[:5], {"text": "  ", "label": "odd"}, *ROWS[5:]], "holds an empty text"),
@@ -88,12 +88,12 @@ def test_a_label_with_one_text_keeps_it_in_training(write: Write) -> None:
     ],
     ids=["one label", "empty text", "untrained label", "columns"],
 )
-def test_what_cannot_be_learned_is_refused(write: Write, rows: list[dict], said: str) -> None:
-    with pytest.raises(TaskError, match=said):
+def test_what_cannot_be_learned_is_refused(write: Write, rows: list[dict], message: str) -> None:
+    with pytest.raises(TaskError, match=message):
         load_task(write(rows))
 
 
-def test_a_task_that_is_nowhere_is_told_what_there_is(cache: Path) -> None:
+def test_an_unknown_task_lists_the_known_ones(cache: Path) -> None:
     with pytest.raises(TaskError, match=r"could not read task 'nothing.jsonl'.* r8, r52, 20ng, vader-movie"):
         load_task("nothing.jsonl")
 
@@ -145,7 +145,7 @@ def test_the_real_tasks(name: str, asset: str, sizes: tuple[int, ...], labels: i
 
 
 def test_a_definition_alone_does_not_betray_whether_it_belongs() -> None:
-    """Who knows how often a definition was right in training can do little with that; words do not return at all."""
+    """The frequency of a definition in training predicts little, and no word is in two splits."""
     if asset_path("wordnet") is None:
         pytest.skip("needs WordNet: python -m auxlib fetch wordnet")
     task = load_task("wordnet-definition")
@@ -153,9 +153,9 @@ def test_a_definition_alone_does_not_betray_whether_it_belongs() -> None:
     assert len(set().union(*words)) == sum(map(len, words))
     train = task["train"]
     right = Counter(second for second, label in zip(train["second"], train["label"], strict=True) if label == 1)
-    said = Counter(train["second"])
-    known = [(s, y) for s, y in zip(task["test"]["second"], task["test"]["label"], strict=True) if said[s]]
-    by_definition = sum((right[s] > said[s] / 2) == bool(y) for s, y in known) / len(known)
+    counts = Counter(train["second"])
+    known = [(s, y) for s, y in zip(task["test"]["second"], task["test"]["label"], strict=True) if counts[s]]
+    by_definition = sum((right[s] > counts[s] / 2) == bool(y) for s, y in known) / len(known)
     assert len(known) > 200
     assert by_definition < 0.6, f"of {len(known)} pairs whose definition was met in training"
     assert 0.45 < sum(train["label"]) / len(train) < 0.55

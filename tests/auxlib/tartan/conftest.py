@@ -1,4 +1,4 @@
-"""A small world: texts about animals or about places, told apart by words that seldom stand alone."""
+"""A small task: texts about animals or about places, classified by words that occur together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 WIDTH, WORDS = 16, 20
 MASK = WORDS
-# 4 to 11 stand with one another, and so do 12 to 19; 1 to 3 stand everywhere
+# 4 to 11 occur together, and so do 12 to 19; 1 to 3 occur everywhere
 TEXTS = [[1, 4 + 8 * (i % 2) + (i * 3) % 8, 2, 4 + 8 * (i % 2) + (i * 5 + 2) % 8, *[3] * (i % 3)] for i in range(16)]
 ROWS = [{"token_ids": text, "label": i % 2} for i, text in enumerate(TEXTS)]
 

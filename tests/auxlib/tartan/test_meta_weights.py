@@ -1,4 +1,4 @@
-"""Objectives that share a body: sums that are sums, a meta-gradient that is the slope, and masks that are kept."""
+"""Weighted multi-task gradients, the rules of the meta-weights, and the development gradient."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def dev(net: nn.Module) -> Callable[[dict[str, Tensor] | None], Tensor]:
     )
 
 
-def asked(losses: Losses) -> list[ObjectiveLoss]:
+def named(losses: Losses) -> list[ObjectiveLoss]:
     return [ObjectiveLoss(name, loss) for name, loss in zip("abc", losses, strict=False)]
 
 
@@ -69,13 +69,13 @@ def gradient(loss: Tensor, net: nn.Module) -> list[Tensor]:
 
 def test_the_gradient_of_a_weighted_loss_is_the_weighted_gradient(net: nn.Module, losses: Losses) -> None:
     weights = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
-    seen = accumulate_weighted_grads(list(net.parameters()), asked(losses), weights)
+    stats = accumulate_weighted_grads(list(net.parameters()), named(losses), weights)
     together = gradient(sum(w * loss() for w, loss in zip(weights, losses, strict=True)), net)
     for parameter, expected in zip(net.parameters(), together, strict=True):
         assert torch.allclose(parameter.grad, expected, rtol=1e-12, atol=1e-14)
-    assert torch.equal(seen.losses, torch.stack([loss().detach() for loss in losses]))
+    assert torch.equal(stats.losses, torch.stack([loss().detach() for loss in losses]))
     lengths = [inner(g, g).sqrt() for g in (gradient(loss(), net) for loss in losses)]
-    assert torch.allclose(seen.norms, torch.stack(lengths))
+    assert torch.allclose(stats.norms, torch.stack(lengths))
 
 
 def test_with_all_weight_on_the_end_task_it_is_plain_fine_tuning_step_for_step(losses: Losses, net: nn.Module) -> None:
@@ -92,7 +92,7 @@ def test_with_all_weight_on_the_end_task_it_is_plain_fine_tuning_step_for_step(l
             if plain:
                 losses[0]().backward()
             else:
-                accumulate_weighted_grads(list(net.parameters()), asked(losses), torch.tensor([1.0, 0.0, 0.0]))
+                accumulate_weighted_grads(list(net.parameters()), named(losses), torch.tensor([1.0, 0.0, 0.0]))
             optimiser.step()
         ends.append([parameter.clone() for parameter in net.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
@@ -147,14 +147,14 @@ def test_the_exact_rule_is_the_slope_of_the_development_loss(
     # where the step leads to: there the rule is exact, and at the old place it is right to first order
     leaves = {name: value.requires_grad_() for name, value in _moved(meta.weights, net, losses).items()}
     reference_grad = list(torch.autograd.grad(dev(leaves), list(leaves.values())))
-    seen = accumulate_weighted_grads(list(net.parameters()), asked(losses), meta.weights, reference_grad)
-    assert torch.allclose(-meta.direction(seen), unrolled, rtol=1e-3)
+    stats = accumulate_weighted_grads(list(net.parameters()), named(losses), meta.weights, reference_grad)
+    assert torch.allclose(-meta.direction(stats), unrolled, rtol=1e-3)
 
-    here = accumulate_weighted_grads(list(net.parameters()), asked(losses), meta.weights, gradient(dev(), net))
+    here = accumulate_weighted_grads(list(net.parameters()), named(losses), meta.weights, gradient(dev(), net))
     assert F.cosine_similarity(-meta.direction(here), unrolled, dim=0) > 0.99
 
 
-def test_the_cosine_rule_knows_a_copy_an_opposite_and_one_who_asks_for_nothing(net: nn.Module, dev: Callable) -> None:
+def test_the_cosine_rule_on_a_copy_an_opposite_and_an_objective_without_gradient(net: nn.Module, dev: Callable) -> None:
     reference_grad = gradient(dev(), net)
     fixed = nn.Parameter(torch.ones(1).double())
     objectives = [
@@ -163,10 +163,10 @@ def test_the_cosine_rule_knows_a_copy_an_opposite_and_one_who_asks_for_nothing(n
         ObjectiveLoss("opposite", lambda: -dev()),
     ]
     objectives += [ObjectiveLoss("elsewhere", lambda: (fixed * 3).sum() + 0 * dev(), [fixed])]
-    seen = accumulate_weighted_grads(list(net.parameters()), objectives, torch.full((4,), 0.25), reference_grad)
-    assert torch.allclose(seen.cosines, torch.tensor([1.0, 1.0, -1.0, 0.0], dtype=torch.float64))
+    stats = accumulate_weighted_grads(list(net.parameters()), objectives, torch.full((4,), 0.25), reference_grad)
+    assert torch.allclose(stats.cosines, torch.tensor([1.0, 1.0, -1.0, 0.0], dtype=torch.float64))
     meta = MetaWeights(4, rate=0.5)
-    meta.step(seen)
+    meta.step(stats)
     copy, louder, opposite, elsewhere = meta.weights.tolist()
     assert copy == pytest.approx(louder)
     assert copy > elsewhere > opposite
@@ -175,9 +175,9 @@ def test_the_cosine_rule_knows_a_copy_an_opposite_and_one_who_asks_for_nothing(n
 def test_weights_sum_to_one_and_none_vanishes() -> None:
     meta = MetaWeights(3, rate=1.0)
     assert meta.weights.tolist() == pytest.approx([1 / 3] * 3)
-    seen = GradientStats(torch.zeros(3), torch.tensor([1.0, 0.0, -1.0]), torch.ones(3), 1.0)
+    stats = GradientStats(torch.zeros(3), torch.tensor([1.0, 0.0, -1.0]), torch.ones(3), 1.0)
     for _ in range(100):
-        meta.step(seen)
+        meta.step(stats)
     assert meta.weights.sum().item() == pytest.approx(1)
     assert meta.weights.min().item() == pytest.approx(MIN_WEIGHT, rel=0.01)
     for _ in range(100):  # what has been driven down can come back
@@ -187,8 +187,8 @@ def test_weights_sum_to_one_and_none_vanishes() -> None:
 
 def test_the_two_rules_differ_where_one_gradient_is_long() -> None:
     """An auxiliary that agrees a little, with a hundred times the length, wins under the exact rule alone."""
-    seen = GradientStats(torch.zeros(2), torch.tensor([1.0, 10.0]), torch.tensor([1.0, 100.0]), 1.0)
-    cosine, exact = (MetaWeights(2, rule=rule).direction(seen) for rule in ("cosine", "exact"))
+    stats = GradientStats(torch.zeros(2), torch.tensor([1.0, 10.0]), torch.tensor([1.0, 100.0]), 1.0)
+    cosine, exact = (MetaWeights(2, rule=rule).direction(stats) for rule in ("cosine", "exact"))
     assert cosine[0] > cosine[1]
     assert exact[0] < exact[1]
 
@@ -218,7 +218,7 @@ def test_one_graph_is_alive_at_a_time(net: nn.Module, losses: Losses) -> None:
 
         return compute
 
-    accumulate_weighted_grads(list(net.parameters()), asked([counted(loss) for loss in losses]), torch.ones(3))
+    accumulate_weighted_grads(list(net.parameters()), named([counted(loss) for loss in losses]), torch.ones(3))
     assert alive == []
 
 
@@ -241,7 +241,7 @@ def test_the_fitted_head_is_at_its_optimum() -> None:
 
 
 def test_what_moves_the_fitted_head_moves_its_own_loss_in_nothing() -> None:
-    """The envelope theorem: where the head is at its best on the texts that ask, it may be taken as it stands."""
+    """The envelope theorem: where the head is at its best on the texts of the loss, it can be treated as constant."""
     torch.manual_seed(0)
     inputs, labels, body = torch.randn(60, 5).double(), torch.randint(3, (60,)), torch.randn(5, 4).double()
 
@@ -258,7 +258,7 @@ def test_what_moves_the_fitted_head_moves_its_own_loss_in_nothing() -> None:
     assert torch.allclose(differences.view(5, 4), held, atol=1e-5)
 
 
-def test_of_a_label_that_the_fitting_texts_lack_the_head_is_not_sure_that_it_is_nowhere() -> None:
+def test_the_penalised_bias_leaves_probability_to_a_label_without_texts() -> None:
     torch.manual_seed(0)
     head = fit_linear_head(torch.randn(30, 8), torch.randint(3, (30,)), 4, decay=1.0)
     assert F.cross_entropy(head(torch.randn(50, 8)), torch.full((50,), 3)) < 3, "a guess among four costs 1.4"
@@ -276,22 +276,20 @@ def batch_of(encoder: Encoder, texts: tuple[str, ...]) -> dict[str, Tensor]:
     return {"input_ids": ids, "mask": mask, "labels": torch.tensor([i % 2 for i in range(len(texts))])}
 
 
-def test_the_development_gradient_is_asked_through_a_fresh_head_that_is_held_still(
-    encoder: Encoder, body: nn.Module
-) -> None:
+def test_the_development_gradient_flows_through_a_fresh_frozen_head(encoder: Encoder, body: nn.Module) -> None:
     parameters = list(body.parameters())
-    fit, ask = batch_of(encoder, SENTENCES[:4]), batch_of(encoder, SENTENCES[4:])
+    fit, evaluation = batch_of(encoder, SENTENCES[:4]), batch_of(encoder, SENTENCES[4:])
 
     def states(batch: dict[str, Tensor]) -> Tensor:
         return body(input_ids=batch["input_ids"], attention_mask=batch["mask"]).last_hidden_state
 
-    found = development_gradient(parameters, states, fit, ask, 2)
+    gradient = development_gradient(parameters, states, fit, evaluation, 2)
     head = fit_linear_head(mean_state(states(fit), fit["mask"]).detach(), fit["labels"], 2)
-    loss = F.cross_entropy(head(mean_state(states(ask), ask["mask"])), ask["labels"])
+    loss = F.cross_entropy(head(mean_state(states(evaluation), evaluation["mask"])), evaluation["labels"])
     expected = torch.autograd.grad(loss, parameters, materialize_grads=True)
-    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, expected, strict=True))
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(gradient, expected, strict=True))
     assert all(parameter.grad is None for parameter in parameters)
 
-    longer = ask | {"input_ids": F.pad(ask["input_ids"], (0, 3), value=7), "mask": F.pad(ask["mask"], (0, 3))}
-    padded = development_gradient(parameters, states, fit, longer, 2)
-    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(found, padded, strict=True)), "padding is not seen"
+    padding = {"input_ids": F.pad(evaluation["input_ids"], (0, 3), value=7), "mask": F.pad(evaluation["mask"], (0, 3))}
+    padded = development_gradient(parameters, states, fit, evaluation | padding, 2)
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(gradient, padded, strict=True)), "padding is not seen"

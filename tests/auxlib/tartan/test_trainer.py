@@ -1,4 +1,4 @@
-"""Learning together: the budget is kept, equal weights are equal, and what goes wrong is named."""
+"""Multi-task training: the budget, equal weights without META, meta-learned weights, and named failures."""
 
 from __future__ import annotations
 
@@ -44,23 +44,23 @@ def learned(*kinds: str, plan: TrainingConfig = PLAN, **more: object) -> tuple[M
 
 
 @pytest.mark.parametrize(("kinds", "meta", "steps"), [(1, False, 60), (2, False, 30), (2, True, 18), (3, True, 13)])
-def test_everybody_has_as_many_passes(kinds: int, meta: bool, steps: int) -> None:
+def test_every_configuration_keeps_the_budget_of_passes(kinds: int, meta: bool, steps: int) -> None:
     assert PLAN.steps(kinds, meta) == steps
     assert steps * (kinds + meta * META_PASSES) <= PLAN.passes
     names = ("end", "words", "alike")[:kinds]
-    _, taught = learned(*names, meta=MetaWeights(kinds) if meta else None)
-    assert taught.losses.shape == taught.weights.shape == taught.cosines.shape == (steps, kinds)
-    assert len(taught.dev) == -(-steps // PLAN.eval_steps), "every ten steps, and after the last"
+    _, history = learned(*names, meta=MetaWeights(kinds) if meta else None)
+    assert history.losses.shape == history.weights.shape == history.cosines.shape == (steps, kinds)
+    assert len(history.dev) == -(-steps // PLAN.eval_steps), "every ten steps, and after the last"
 
 
 def test_it_learns_and_keeps_what_was_best() -> None:
     plan = TrainingConfig(passes=400, batch_size=16, learning_rate=1e-2, eval_steps=20)
-    shared, taught = learned("end", "words", plan=plan)
-    assert taught.losses[-10:].mean(0)[0] < taught.losses[:10].mean(0)[0] / 2
-    assert max(taught.dev) > 0.9
+    shared, history = learned("end", "words", plan=plan)
+    assert history.losses[-10:].mean(0)[0] < history.losses[:10].mean(0)[0] / 2
+    assert max(history.dev) > 0.9
     shared.eval()
-    said = shared(**{k: v for k, v in rows_batch(ROWS).items() if k != "labels"}).argmax(-1)
-    assert (said == rows_batch(ROWS)["labels"]).float().mean() > 0.9
+    predicted = shared(**{k: v for k, v in rows_batch(ROWS).items() if k != "labels"}).argmax(-1)
+    assert (predicted == rows_batch(ROWS)["labels"]).float().mean() > 0.9
 
 
 def test_one_objective_alone_is_fine_tuning_and_the_seed_decides_everything() -> None:
@@ -81,42 +81,42 @@ def test_the_heads_see_the_same_batches_whatever_the_weights_do() -> None:
     assert not torch.equal(meta.weights[-1], plain.weights[-1])
 
 
-def test_what_development_texts_said_before_is_kept_as_far_as_one_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reference_gradient_is_a_moving_average(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[list[Tensor]] = []
-    said = iter(range(1, 99))
+    steps = iter(range(1, 99))
 
-    def asked(body: list[Tensor], *_: object) -> list[Tensor]:
-        step = next(said)
+    def constant_gradient(body: list[Tensor], *_: object) -> list[Tensor]:
+        step = next(steps)
         return [torch.full_like(weight, step) for weight in body]
 
-    def seen(body: object, objectives: list, weights: Tensor, reference_grad: list[Tensor]) -> GradientStats:
+    def record(body: object, objectives: list, weights: Tensor, reference_grad: list[Tensor]) -> GradientStats:
         given.append(reference_grad)
         return GradientStats(torch.ones(2), torch.zeros(2), torch.ones(2), 1.0)
 
-    monkeypatch.setattr(trainer, "development_gradient", asked)
-    monkeypatch.setattr(trainer, "accumulate_weighted_grads", seen)
+    monkeypatch.setattr(trainer, "development_gradient", constant_gradient)
+    monkeypatch.setattr(trainer, "accumulate_weighted_grads", record)
     for ema, expected in ((0.0, [1, 2, 3]), (0.75, [1, 1.25, 1.6875])):
         given.clear()
-        said = iter(range(1, 99))
+        steps = iter(range(1, 99))
         train_multitask(shared_by("end", "words"), replace(PLAN, passes=10, ema=ema), ROWS, MetaWeights(2), False)
         assert [step[0].flatten()[0].item() for step in given] == expected
 
 
 def test_without_development_rows_nothing_is_chosen_and_no_weight_can_learn() -> None:
     shared = shared_by("words")
-    taught = train_multitask(shared, PLAN, progress=False)
-    assert taught.dev == []
+    history = train_multitask(shared, PLAN, progress=False)
+    assert history.dev == []
     for dev in ((), ROWS[:1], [row | {"label": i} for i, row in enumerate(ROWS[:2])]):
         with pytest.raises(TrainingError, match=f"{len(dev)} rows hold none"):
             train_multitask(shared_by("end", "words"), PLAN, dev, MetaWeights(2), progress=False)
 
 
-def test_nobody_asks_for_a_label_that_the_fresh_head_has_not_met() -> None:
+def test_both_development_batches_have_the_same_labels() -> None:
     rows = [{"label": label, "row": i} for i, label in enumerate([0, 1, 0, 2, 1, 0, 0, 3])]
-    fit, ask = label_matched_batches(rows, 9, torch.Generator().manual_seed(0))
-    assert [row["label"] for row in fit] == [row["label"] for row in ask]
-    assert sorted(row["label"] for row in fit) == [0, 0, 1], "whoever is alone of its label is left out"
-    assert len({row["row"] for row in (*fit, *ask)}) == 6
+    fit, evaluation = label_matched_batches(rows, 9, torch.Generator().manual_seed(0))
+    assert [row["label"] for row in fit] == [row["label"] for row in evaluation]
+    assert sorted(row["label"] for row in fit) == [0, 0, 1], "a row without a partner is left out"
+    assert len({row["row"] for row in (*fit, *evaluation)}) == 6
     assert [len(part) for part in label_matched_batches(rows, 2, torch.Generator().manual_seed(0))] == [2, 2]
     drawn = {label_matched_batches(rows, 2, torch.Generator().manual_seed(seed))[0][0]["row"] for seed in range(20)}
     assert len(drawn) > 2
@@ -154,16 +154,16 @@ def test_an_objective_that_breaks_is_named_and_all_is_as_the_step_before_left_it
     assert all(weight.isfinite().all() for weight in shared.parameters())
 
 
-def test_who_does_harm_loses_its_weight() -> None:
-    """And it alone: what it would take away is what the development texts ask for."""
+def test_a_harmful_objective_loses_its_weight() -> None:
+    """And only this one: its gradient opposes that of the development loss."""
     plan = TrainingConfig(passes=500, batch_size=16, learning_rate=3e-3, eval_steps=50)
-    _, taught = learned("end", "words", "alike", plan=plan, meta=MetaWeights(3, rate=0.1))
-    end, words, alike = taught.weights[-1].tolist()
+    _, history = learned("end", "words", "alike", plan=plan, meta=MetaWeights(3, rate=0.1))
+    end, words, alike = history.weights[-1].tolist()
     assert alike < min(end, words)
-    assert taught.cosines[:, 2].mean() < 0 < taught.cosines[:, 0].mean()
+    assert history.cosines[:, 2].mean() < 0 < history.cosines[:, 0].mean()
 
 
-def test_the_other_heads_are_silent_when_a_label_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prediction_computes_the_end_task_head_only(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = shared_by("end", "words")
     monkeypatch.setattr(nn.Linear, "forward", _counted(nn.Linear.forward, seen := []))
     shared(**{k: v for k, v in rows_batch(ROWS).items() if k != "labels"})

@@ -1,4 +1,4 @@
-"""A grammar file means what its sentences, written out by hand, say it means; whatever is wrong with it is named."""
+"""A grammar file has exactly the sentences listed by hand; every fault in a file is named."""
 
 from __future__ import annotations
 

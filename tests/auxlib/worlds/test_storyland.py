@@ -258,7 +258,7 @@ def drawn_given(small: Listed, word: str) -> dict[Words, float]:
 
 
 def pooled(small: Listed) -> list[tuple[Words, str, float]]:
-    """Sentence, keyword and joint probability, each pair once however often the sentence says the word."""
+    """Sentence, keyword and joint probability, each pair once, regardless of repetitions."""
     total: Counter[tuple[Words, str]] = Counter()
     for x, word, p in small.pairs():
         total[x, word] += p
