@@ -24,6 +24,8 @@ OF_THE_REPOSITORY = {
     "notebooks": "course",
     "bundle": "course",
     "grade": "course",
+    "doctor": "course",
+    "train": "experiments",
     "evaluate": "experiments",
     "bench": "experiments",
 }
