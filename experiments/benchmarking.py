@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from auxlib.frozen import best_device, best_dtype
+
 
 def paired_seconds(*calls: Callable[[], Any], rounds: int = 5) -> tuple[list[float], ...]:
     """Time several calls in turn, A B A B …, so that noise on the machine reaches all of them.
@@ -71,6 +73,8 @@ def hardware_info() -> dict[str, str | int]:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "system": f"{platform.system()} {platform.machine()}",
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "precision": str(best_dtype(best_device())).removeprefix("torch."),
     }
 
 
