@@ -36,30 +36,9 @@ draws. Importing the package is cheap: the names below are loaded on first use.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from auxlib.auxiliary import AuxiliaryConfig, AuxiliaryModel
-    from auxlib.frozen import Expert, load_expert
-    from auxlib.generation import write_sentences
-    from auxlib.modeling import AuxiliaryTunedLM
-    from auxlib.product import combine
-    from auxlib.recipes import Recipe, load_pretrained, prepare_data, train
+from typing import Any
 
 __version__ = "0.1.0"
-__all__ = [
-    "AuxiliaryConfig",
-    "AuxiliaryModel",
-    "AuxiliaryTunedLM",
-    "Expert",
-    "Recipe",
-    "combine",
-    "load_expert",
-    "load_pretrained",
-    "prepare_data",
-    "train",
-    "write_sentences",
-]
 _HOMES = {
     "auxiliary": ("AuxiliaryConfig", "AuxiliaryModel"),
     "frozen": ("Expert", "load_expert"),

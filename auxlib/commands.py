@@ -30,7 +30,9 @@ def add_commands(add: Add) -> None:
 
     generate = add("generate", generate_command, "write sentences that use a keyword, or several")
     words = generate.add_mutually_exclusive_group(required=True)
-    words.add_argument("--keyword", type=_one_word, metavar="WORD", dest="keywords", help="a word or short phrase")
+    words.add_argument(
+        "--keyword", type=lambda text: [text], metavar="WORD", dest="keywords", help="a word or short phrase"
+    )
     words.add_argument("--keywords", type=_words, metavar="WORD,WORD", help="several, for every sentence")
     generate.add_argument("--prompt", default="", metavar="TEXT", help="how every sentence begins")
     generate.add_argument("--guarantee", action="store_true", help="no sentence is over without its words")
@@ -51,10 +53,6 @@ def positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
-
-
-def _one_word(text: str) -> list[str]:
-    return [text]
 
 
 def _words(text: str) -> list[str]:

@@ -11,19 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from auxlib.auxiliary import AuxiliaryModel, text_mask
 from auxlib.errors import KeywordError, WeightError
-from auxlib.keywords import INSIDE, NO_PIECE, NO_TERM, Keywords, batched_keyword_progress, keyword_batch
+from auxlib.keywords import INSIDE, NO_PIECE, NO_TERM, batched_keyword_progress
 from auxlib.product import Weight, as_weight
 from auxlib.sparse_logits import SparseLogits
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -39,19 +36,6 @@ class ConditionTerms:
     keyword_ids: Tensor
     weight: Tensor
     auxiliaries: tuple[str, ...]
-
-    @classmethod
-    def encode(
-        cls,
-        tokenizer: PreTrainedTokenizerBase,
-        keywords: Sequence[Keywords],
-        weight: Weight,
-        auxiliaries: Sequence[str] | None,
-        names: Sequence[str],
-        device: torch.device,
-    ) -> ConditionTerms:
-        """Tokenise keywords and complete them to terms; arguments and errors as in `keyword_batch` and `of`."""
-        return cls.of(keyword_batch(tokenizer, keywords).to(device), weight, auxiliaries, names, len(keywords), device)
 
     @classmethod
     def of(

@@ -99,7 +99,7 @@ class KeywordConstraint(LogitsProcessor):
         rows = missing.any(1).nonzero()[:, 0].tolist()
         if rows:
             left = self.end - input_ids.shape[1] - self.spare
-            slack = (left - (missing * self._repeat(self.pieces, beams)).sum(1)).tolist()
+            slack = (left - (missing * self.pieces.repeat_interleave(beams, 0)).sum(1)).tolist()
             fits = scores.gather(1, progress.next_piece.clamp(min=0)) - scores.logsumexp(1, keepdim=True)
             by_row: list[list[float]] = fits.masked_fill(~missing, -torch.inf).tolist()
             for row in rows:
@@ -138,13 +138,9 @@ class KeywordConstraint(LogitsProcessor):
         scores.fill_(-torch.inf)[token] = own
         self.taken.add((*key, token))
 
-    @staticmethod
-    def _repeat(rows: Tensor, beams: int) -> Tensor:
-        return rows.repeat_interleave(beams, 0)
-
     def _read(self, input_ids: Tensor, beams: int) -> tuple[KeywordProgress, Tensor]:
         """Return the state of every keyword at the end of the text, ``[B, N]`` each, and which keywords are present."""
-        keyword_ids, start = self._repeat(self.keyword_ids, beams), self._repeat(self.start, beams)
+        keyword_ids, start = (rows.repeat_interleave(beams, 0) for rows in (self.keyword_ids, self.start))
         position = torch.arange(input_ids.shape[1], device=input_ids.device) - (start[:, None] - 1)
         progress = batched_keyword_progress(input_ids, position, keyword_ids, self.continuation_mask)
         return progress.map(lambda field: field[..., -1]), keyword_ids[:, :, INSIDE, 0] != NO_PIECE

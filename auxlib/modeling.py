@@ -145,8 +145,8 @@ class AuxiliaryTunedLM(PreTrainedModel, GenerationMixin):
             weight: λ, a number, ``[B]``, or one for each word, ``[B, N]``.
             auxiliaries: names of the auxiliaries that read the words; the first one by default.
         """
-        names = list(self.auxiliaries)
-        return ConditionTerms.encode(self.expert_info.tokenizer, keywords, weight, auxiliaries, names, self.device)
+        ids = keyword_batch(self.expert_info.tokenizer, keywords).to(self.device)
+        return ConditionTerms.of(ids, weight, auxiliaries, list(self.auxiliaries), len(ids), self.device)
 
     def generate(
         self,

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auxlib.classification.encoders import Encoder, as_batch, length_mask
-from auxlib.collator import FeatureRows, padded
+from auxlib.collator import padded
 from auxlib.errors import TrainingError
 from auxlib.frozen import best_device, best_dtype
 
@@ -35,6 +35,13 @@ class Rows(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, row: int, /) -> Mapping[str, Any]: ...
+
+
+class TrainRows(Rows, Protocol):
+    """Rows to train on, with the number of tokens of each."""
+
+    @property
+    def lengths(self) -> Sequence[int]: ...
 
 
 def states_batch(rows: Sequence[Mapping[str, Any]]) -> Batch:
@@ -73,8 +80,8 @@ class FitResult:
 
 def fit(
     system: nn.Module,
-    train: FeatureRows,
-    dev: FeatureRows,
+    train: TrainRows,
+    dev: Rows,
     collate: Collate,
     epochs: int = 10,
     batch_size: int = 32,
@@ -129,14 +136,14 @@ class _WithLoss(nn.Module):
 
 
 def _length_grouped_trainer(
-    model: nn.Module, train: FeatureRows, dev: FeatureRows, collate: Collate, arguments: TrainingArguments
+    model: nn.Module, train: TrainRows, dev: Rows, collate: Collate, arguments: TrainingArguments
 ) -> Trainer:
     from transformers import PrinterCallback, Trainer
     from transformers.trainer_pt_utils import LengthGroupedSampler
 
     class LengthGroupedTrainer(Trainer):
         def _get_train_sampler(self, *_: Any) -> LengthGroupedSampler:
-            return LengthGroupedSampler(arguments.train_batch_size, lengths=train.lengths)
+            return LengthGroupedSampler(arguments.train_batch_size, lengths=list(train.lengths))
 
     def accuracy(output: Any) -> dict[str, float]:
         return {"accuracy": float((output.predictions.argmax(-1) == output.label_ids).mean())}

@@ -81,7 +81,7 @@ def test_the_frontier_and_its_picture_say_the_same(tuned: AuxiliaryTunedLM, slor
 
 
 def test_decoding_is_timed_against_the_frozen_model(tuned: AuxiliaryTunedLM) -> None:
-    found = decode_ratio(tuned, asked="dog", rows=2, tokens=3, rounds=2)
+    found = decode_ratio(tuned, keywords="dog", rows=2, tokens=3, rounds=2)
     assert found["decode_ratio"] > 0
     assert found["ms_per_token_frozen"] > 0
 

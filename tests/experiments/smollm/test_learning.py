@@ -107,7 +107,7 @@ def test_the_pairs_nats_are_those_of_its_joint_logits(pair: AuxiliarySystem) -> 
 def test_what_the_pair_forgets_is_measured_with_the_auxiliary_on(
     pair: AuxiliarySystem, make_tuned: Callable[..., AuxiliaryTunedLM], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(auxiliary_system, "unasked", lambda word: PREAMBLE)
+    monkeypatch.setattr(auxiliary_system, "no_request_prompt", lambda word: PREAMBLE)
     assert abs(pair.forgetting()) > 0.01
     pair.model = make_tuned(zero_init=True)
     assert pair.forgetting() == pytest.approx(0.0, abs=2e-3)
