@@ -110,12 +110,9 @@ def curves(
     log_y: bool = False,
     bands: Mapping[str, tuple[Numbers, Numbers, Numbers]] | None = None,
 ) -> Picture:
-    """Draw lines over a common x axis.
+    """Draw lines over a common x axis: ``lines[name] = (x, y)``; ``levels`` are named horizontal lines, e.g. bounds.
 
-    Args:
-        lines: ``lines[name] = (x, y)``.
-        levels: named horizontal lines, such as a bound.
-        bands: ``bands[name] = (x, low, high)``, shaded around the line of that name, such as its range over seeds.
+    ``bands[name] = (x, low, high)`` is shaded around the line of that name, e.g. its range over seeds.
     """
     points = {name: (list(map(float, x)), list(map(float, y))) for name, (x, y) in lines.items()}
     levels, bands = levels or {}, bands or {}
@@ -167,13 +164,7 @@ def weight_sweep(weights: Numbers, series: Mapping[str, Numbers], title: str, xl
 
 
 def heatmap(
-    matrix: Tensor,
-    row_labels: Names,
-    col_labels: Names,
-    title: str,
-    xlabel: str,
-    ylabel: str,
-    unit: str = "probability",
+    matrix: Tensor, rows: Names, columns: Names, title: str, xlabel: str, ylabel: str, unit: str = "probability"
 ) -> Picture:
     """Draw a matrix ``[rows, columns]`` as shaded cells, with numbers if there are at most 100; NaN cells are empty."""
     table = [list(map(float, row)) for row in matrix]
@@ -182,8 +173,8 @@ def heatmap(
 
     def paint(axes: list[Axes]) -> None:
         image = axes[0].imshow(table, cmap="cividis", aspect="auto", vmin=low, vmax=high)
-        axes[0].set_xticks(range(len(col_labels)), col_labels)
-        axes[0].set_yticks(range(len(row_labels)), row_labels)
+        axes[0].set_xticks(range(len(columns)), columns)
+        axes[0].set_yticks(range(len(rows)), rows)
         cells = [(i, j, value) for i, row in enumerate(table) for j, value in enumerate(row) if not isnan(value)]
         for i, j, value in cells if len(known) <= 100 else ():
             ink = "black" if value > (low + high) / 2 else "white"
@@ -191,7 +182,7 @@ def heatmap(
         axes[0].figure.colorbar(image, ax=axes[0], label=unit)
         _label(axes[0], xlabel, ylabel)
 
-    alt = [f"{name}: {_values_text(col_labels, row)}." for name, row in zip(row_labels, table, strict=True)]
+    alt = [f"{name}: {_values_text(columns, row)}." for name, row in zip(rows, table, strict=True)]
     return _picture(paint, title, [f"Heat map, {unit}.", *alt])
 
 

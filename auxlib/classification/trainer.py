@@ -99,7 +99,7 @@ def fit(
         raise TrainingError(f"{len(train)} texts to learn from and {len(dev)} to choose by: both are needed.")
     start, model = perf_counter(), _WithLoss(system, loss)
     with TemporaryDirectory() as folder:
-        arguments = training_arguments(
+        arguments = training_args(
             folder,
             "eval_accuracy",
             seed,
@@ -155,9 +155,7 @@ def _length_grouped_trainer(
     return trainer
 
 
-def training_arguments(
-    folder: str, metric: str | None, seed: int, progress: bool, **settings: Any
-) -> TrainingArguments:
+def training_args(folder: str, metric: str | None, seed: int, progress: bool, **settings: Any) -> TrainingArguments:
     """Return `TrainingArguments` that keep the weights with the best ``metric``; None keeps the last weights."""
     from transformers import TrainingArguments
 

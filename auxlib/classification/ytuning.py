@@ -75,8 +75,9 @@ class LabelDecoder(nn.Module):
         self.text = nn.Sequential(nn.RMSNorm(encoder_width), nn.Linear(encoder_width, config.width, bias=False))
         self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.layers))
         self.out = nn.RMSNorm(config.width)
-        # a named label learns an offset from its name, which starts at zero
-        self.own = nn.Parameter(torch.zeros(count, config.width) if config.named else _spread(count, config.width))
+        # a named label learns an offset from its name; others start in random directions, all with norm √d
+        random = None if config.named else F.normalize(torch.randn(count, config.width), dim=-1) * config.width**0.5
+        self.own = nn.Parameter(torch.zeros(count, config.width) if random is None else random)
         self.bias = nn.Parameter(torch.zeros(count))
         if isinstance(labels, Tensor):
             self.name = nn.Linear(encoder_width, config.width, bias=False)
@@ -114,11 +115,6 @@ class LabelDecoder(nn.Module):
         shared = {k: v for k, v in self.state_dict().items() if k not in ("own", "bias", "names")}
         other.load_state_dict(shared, strict=False)
         return other.to(self.own.device).train(self.training)
-
-
-def _spread(count: int, width: int) -> Tensor:
-    """Return initial label embeddings: random directions, all of length √d."""
-    return F.normalize(torch.randn(count, width), dim=-1) * width**0.5
 
 
 def margin_loss(scores: Tensor, labels: Tensor, margin: float = MARGIN) -> Tensor:

@@ -27,17 +27,14 @@ Record = dict[str, Any]
 
 
 def load_or_build(
-    folder: Path,
-    columns: Features,
-    make_batches: Callable[[], Batches],
-    compute_rows: Callable[[Batches], Iterator[dict]],
+    folder: Path, columns: Features, make_batches: Callable[[], Batches], compute: Callable[[Batches], Iterator[dict]]
 ) -> Dataset:
     """Return the memory-mapped dataset in ``folder``; build it first if the folder does not exist.
 
     Args:
         columns: names and types.
         make_batches: groups row numbers into batches; called only if the dataset has to be built.
-        compute_rows: yields the rows of these batches, in their order.
+        compute: yields the rows of these batches, in their order.
     """
     from datasets import load_from_disk
 
@@ -45,7 +42,7 @@ def load_or_build(
         (rank, world_size), batches = rank_and_world_size(), make_batches()
 
         def write(batches: Batches, scratch: Path) -> None:
-            _write_dataset(compute_rows(batches), columns, scratch)
+            _write_dataset(compute(batches), columns, scratch)
 
         if world_size == 1:
             _build_once(folder, partial(write, batches))
@@ -118,13 +115,9 @@ def _build_once(folder: Path, make: Callable[[Path], None]) -> None:
 def _write_dataset(rows: Iterator[dict], columns: Features, scratch: Path) -> None:
     from datasets import Dataset
 
-    dataset = Dataset.from_generator(
-        lambda: rows,
-        features=columns,
-        cache_dir=str(scratch / "work"),
-        fingerprint=scratch.name.strip("."),  # the generator holds a model, which datasets cannot hash
-        writer_batch_size=500,
-    )
+    # with a fingerprint of our own: the generator holds a model, which datasets cannot hash
+    options: dict[str, Any] = {"fingerprint": scratch.name.strip("."), "cache_dir": str(scratch / "work")}
+    dataset = Dataset.from_generator(lambda: rows, features=columns, writer_batch_size=500, **options)
     dataset.save_to_disk(str(scratch / "ready"))
 
 

@@ -27,6 +27,7 @@ from auxlib.errors import TrainingError
 Batch = Mapping[str, Tensor]
 Parameters = Sequence[nn.Parameter]
 Gradient = Sequence[Tensor]
+StatesOf = Callable[[Batch], Tensor]  # the body's states [B, T, D] of a batch
 MIN_WEIGHT = 1e-4  # relative to the largest weight: an objective with less has no effect, but can still recover
 
 
@@ -83,11 +84,8 @@ def accumulate_weighted_grads(
     losses, dots, norms = [], [], []
     for objective, weight in zip(objectives, weights.tolist(), strict=True):
         loss = objective.loss()
-        if not math.isfinite(loss.item()):
-            raise TrainingError(
-                f"the loss of objective {objective.name!r} is {loss.item()}; check its texts, or lower the learning "
-                "rate."
-            )
+        if not math.isfinite(value := loss.item()):
+            raise TrainingError(f"the loss of objective {objective.name!r} is {value}; check texts and learning rate.")
         parameters = [*body, *objective.head]
         gradient = torch.autograd.grad(loss, parameters, materialize_grads=True)
         for parameter, part in zip(parameters, gradient, strict=True):
@@ -144,12 +142,7 @@ class MetaWeights:
 
 
 def development_gradient(
-    body: Parameters,
-    states_of: Callable[[Batch], Tensor],
-    fit_batch: Batch,
-    eval_batch: Batch,
-    count: int,
-    decay: float = 1e-2,
+    body: Parameters, states_of: StatesOf, fit_batch: Batch, eval_batch: Batch, count: int, decay: float = 1e-2
 ) -> Gradient:
     """Return the gradient of the end task's development loss on the body.
 
@@ -157,7 +150,6 @@ def development_gradient(
     other development texts under this head. The head in training would not do: it has memorised the training texts.
 
     Args:
-        states_of: returns the body's states ``[B, T, D]`` of a batch.
         fit_batch, eval_batch: with ``mask [B, T]`` and ``labels [B]``.
         count: K.
         decay: as for ``fit_linear_head``.

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from auxlib.classification.trainer import classification_metrics, training_arguments
+from auxlib.classification.trainer import classification_metrics, training_args
 from auxlib.errors import TrainingError
 from auxlib.frozen import best_device, best_dtype
 from auxlib.tartan.meta_weights import (
@@ -137,7 +137,7 @@ def train_multitask(
         raise TrainingError(f"{len(meta.weights)} weights for {len(model.objectives)} objectives.")
     start = perf_counter()
     with TemporaryDirectory() as folder:
-        arguments = training_arguments(
+        args = training_args(
             folder,
             "eval_macro_f1" if dev else None,
             config.seed,
@@ -149,7 +149,7 @@ def train_multitask(
             logging_strategy="no",
             bf16=config.bf16 and best_dtype(best_device()) == torch.bfloat16,
         )
-        trainer = _MultiTaskTrainer(model, config, dev, meta, arguments)
+        trainer = _MultiTaskTrainer(_StepBatches(model, config, dev, meta is not None), meta, args)
         trainer.train()
     return trainer.history(perf_counter() - start)
 
@@ -174,15 +174,15 @@ class _StepBatches(torch.utils.data.Dataset):
     """The batches of each step: one for each objective, and with META two of development rows."""
 
     def __init__(self, model: MultiTaskModel, config: TrainingConfig, dev: Rows, meta: bool) -> None:
-        self.objectives, self.config, self.dev, self.meta = model.objectives, config, dev, meta
+        self.model, self.config, self.dev, self.meta = model, config, dev, meta
 
     def __len__(self) -> int:
-        return self.config.steps(len(self.objectives), self.meta)
+        return self.config.steps(len(self.model.objectives), self.meta)
 
     def __getitem__(self, step: int) -> dict[str, dict[str, Tensor]]:
         rng = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
         size = self.config.batch_size
-        batches = {str(i): objective.draw(size, rng) for i, objective in enumerate(self.objectives)}
+        batches = {str(i): objective.draw(size, rng) for i, objective in enumerate(self.model.objectives)}
         if self.meta:
             fit_rows, eval_rows = label_matched_batches(self.dev, size, rng)
             batches |= {"fit": rows_batch(fit_rows), "eval": rows_batch(eval_rows)}
@@ -192,31 +192,24 @@ class _StepBatches(torch.utils.data.Dataset):
 class _MultiTaskTrainer(Trainer):
     """Trainer whose step accumulates the objectives' weighted gradients."""
 
-    def __init__(
-        self,
-        multitask: MultiTaskModel,
-        config: TrainingConfig,
-        dev: Rows,
-        meta: MetaWeights | None,
-        arguments: TrainingArguments,
-    ) -> None:
-        self.multitask, self.config, self.meta = multitask, config, meta
+    def __init__(self, batches: _StepBatches, meta: MetaWeights | None, args: TrainingArguments) -> None:
+        self.multitask, self.config, self.meta = batches.model, batches.config, meta
         self.reference_grad: Gradient | None = None
         self.stats: list[GradientStats] = []
         self.weights: list[Tensor] = []
         self.step_seconds: list[float] = []
-        self.body = [weight for weight in multitask.body.parameters() if weight.requires_grad]
-        heads = [weight for objective in multitask.objectives for weight in objective.parameters()]
+        self.body = [weight for weight in self.multitask.body.parameters() if weight.requires_grad]
+        heads = [weight for objective in self.multitask.objectives for weight in objective.parameters()]
         groups = [
-            {"params": self.body, "lr": config.learning_rate},
-            {"params": heads, "lr": config.head_lr_multiplier * config.learning_rate},
+            {"params": self.body, "lr": self.config.learning_rate},
+            {"params": heads, "lr": self.config.head_lr_multiplier * self.config.learning_rate},
         ]
         super().__init__(
-            multitask,
-            arguments,
+            self.multitask,
+            args,
             data_collator=rows_batch,
-            train_dataset=_StepBatches(multitask, config, dev, meta is not None),
-            eval_dataset=cast(Any, dev or None),
+            train_dataset=batches,
+            eval_dataset=cast(Any, batches.dev or None),
             optimizers=(torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01), None),
             compute_metrics=_metrics,
         )

@@ -138,11 +138,7 @@ def _next_beliefs(
 
 
 def fixed_point(update: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
-    """Repeat an update until it changes no element by 1e-15.
-
-    Raises:
-        WorldError: it has not converged after 10,000 updates, one for each word of the longest sentence.
-    """
+    """Repeat an update until it changes no element by 1e-15; raise a `WorldError` after 10,000 updates."""
     for _ in range(10_000):
         fresh = update(value)
         if float((fresh - value).abs().max()) < 1e-15:

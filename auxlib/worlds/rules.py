@@ -56,9 +56,6 @@ class Rules:
         classes: by name, phrases with their probabilities.
         content: the words that can become keywords.
         states: the alternatives of each state, by its name as written in the file.
-
-    Raises:
-        WorldError: the file is not a valid grammar.
     """
 
     def __init__(self, path: Path) -> None:

@@ -145,12 +145,7 @@ class Storyland(Lexicon):
     # keywords
 
     def posterior(self, token_ids: Tensor, keyword_ids: Tensor) -> Tensor:
-        """Return h = p(the keyword is in the sentence | first t tokens) for t = 0 … T, ``[B, T + 1]``.
-
-        Args:
-            token_ids: ``[B, T]``.
-            keyword_ids: ``[B]``.
-        """
+        """Return h = p(the keyword is in the sentence | first t tokens) for t = 0 … T, ``[B, T + 1]``."""
         states = self.states(token_ids)
         self.check_keywords(keyword_ids, len(token_ids))
         future = self.future_keyword_prob[states, keyword_ids[:, None]]
