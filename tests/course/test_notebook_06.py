@@ -129,13 +129,13 @@ def test_the_mean_base_rate_gives_too_low_an_efficiency() -> None:
 
 def on_the_record(found: Mapping[str, Any], recorded: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Run the cells that show results, without those that train; the reader's own points are made up."""
-    first = next(i for i, source in enumerate(CODE) if "load_claim(" in source)
+    first = next(i for i, source in enumerate(CODE) if "read_record(" in source)
     shown = [source for source in CODE[first:] if not re.search(r"\bbench\b", source)]
     names: dict[str, Any] = {}
     for source in CODE[:2]:
         exec(source, names)
     live = {name: training(random.Random(0), 1e9) for name in ("scratch", "auxiliary")}
-    names |= {"load_claim": lambda root: found, "load_curves": lambda root: recorded, "live": live}
+    names |= {"read_record": lambda name, root: found, "load_curves": lambda root: recorded, "live": live}
     names["display"] = lambda shown, raw: print(shown["text/plain"])
     for source in shown:
         exec(source, names)

@@ -159,7 +159,6 @@ def test_it_holds_the_library_the_exercises_and_what_notebooks_import(files: dic
     assert others == {name for name in imported_by_notebooks(COURSE) if name.startswith("experiments/")}
 
 
-@pytest.mark.xfail(reason="notebooks still import modules that run experiments", strict=True)
 def test_it_holds_no_machinery_of_experiments(files: dict[str, bytes]) -> None:
     assert [name for name in files if MACHINERY.fullmatch(name)] == []
 

@@ -134,7 +134,7 @@ def test_each_of_a_pair_learns_by_itself() -> None:
     pair = stirred(build("pair"))
     token_ids, reading = asked()[0], what_is_read()
     pair.loss(reading, token_ids).backward()
-    for half in (pair.given, pair.withheld):
+    for half in (pair.conditional, pair.unconditional):
         together = [weight.grad.clone() for weight in half.parameters()]
         half.zero_grad()
         half.loss(reading, token_ids).backward()
