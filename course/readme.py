@@ -65,7 +65,7 @@ def _filled(body: str, marks: re.Match[str]) -> str:
 
 
 def _badges(course: Course, up: str) -> str:
-    """The supported Python versions and the licence; the state of CI once the course has an address on GitHub."""
+    """Return the supported Python versions, the licence, and the state of CI once the course has a repository."""
     project = tomllib.loads((course.root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     shield = "https://img.shields.io/badge"
     python = project["requires-python"].removeprefix(">=")
@@ -80,7 +80,7 @@ def _badges(course: Course, up: str) -> str:
 
 
 def _map(course: Course, up: str) -> str:
-    """The notebooks in short: number, title, world, minutes of reading."""
+    """Return the notebooks in short: number, title, world, minutes of reading."""
     rows = [
         f"| {row.number:02d} | [{row.title}]({up}notebooks/{row.slug}.ipynb) | {row.world} | {row.minutes} |"
         for row in course.notebooks
@@ -89,7 +89,7 @@ def _map(course: Course, up: str) -> str:
 
 
 def _full_map(course: Course, up: str) -> str:
-    """The notebooks with their exercises, measured seconds and objectives."""
+    """Return the notebooks with their exercises, measured seconds and objectives."""
     lines = [
         "| no. | notebook | world | minutes | exercises | runs in | you will be able to |",
         "|--:|---|---|--:|--:|--:|---|",
@@ -105,7 +105,7 @@ def _full_map(course: Course, up: str) -> str:
 
 
 def _checks(course: Course, up: str) -> str:
-    """What the last whole run of the tests counted; pytest writes the file (`tests/summary.py`)."""
+    """Return the counts of the last whole run of the tests; pytest writes the file (`tests/summary.py`)."""
     path = course.root / COUNTED
     if not path.is_file():
         return "No run of the tests has been recorded yet.\n"
@@ -122,7 +122,7 @@ def _checks(course: Course, up: str) -> str:
 
 
 def _samples(course: Course, up: str, count: int = 8) -> str:
-    """The first test samples of the recorded full run."""
+    """Return the first test samples of the recorded full run."""
     record = load_figures(course.root)
     if record is None:
         return ""
@@ -131,7 +131,7 @@ def _samples(course: Course, up: str, count: int = 8) -> str:
 
 
 def _headline(course: Course, up: str) -> str:
-    """The headline table of the recorded full run, and how it was measured."""
+    """Return the headline table of the recorded full run, and how it was measured."""
     record, rows = load_figures(course.root), headline(course.root)
     if record is None:
         return "No full run has been recorded yet.\n"
@@ -145,24 +145,24 @@ def _headline(course: Course, up: str) -> str:
 
 
 def _figure(course: Course, up: str) -> str:
-    """The picture of the recorded full run."""
+    """Return the picture of the recorded full run."""
     record = load_figures(course.root)
     return "" if record is None else f"![{record['figure_alt']}]({_picture(RESULTS, record, up)})\n"
 
 
 def _picture(record_path: Path, record: Mapping[str, Any], up: str) -> str:
-    """The way from a page to the picture that lies beside a record."""
+    """Return the way from a page to the picture that lies beside a record."""
     return up + (record_path.parent / record["figure"]).as_posix()
 
 
 def _verdict(course: Course, up: str) -> str:
-    """The verdict on the paper's claim in a line."""
+    """Return the verdict on the paper's claim in a line."""
     record = RECORDS["claim"].read(course.root)
     return "The experiment has not been run yet.\n" if record is None else f"**{conclusion(record)}**\n"
 
 
 def _claim(course: Course, up: str) -> str:
-    """The table of all systems and the picture."""
+    """Return the table of all systems and the picture."""
     record = RECORDS["claim"].read(course.root)
     if record is None:
         return "The experiment has not been run yet.\n"
@@ -175,7 +175,7 @@ def _claim(course: Course, up: str) -> str:
 
 
 def _smollm(course: Course, up: str) -> str:
-    """The systems around the real model."""
+    """Return the systems around the real model."""
     record = RECORDS["smollm"].read(course.root)
     if record is None:
         return f"Not recorded yet: `{_again('smollm')}` measures it.\n"

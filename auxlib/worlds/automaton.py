@@ -96,7 +96,7 @@ class Automaton:
 
 
 def determinise(grammar: Grammar, ids: Mapping[str, int]) -> Automaton:
-    """Number the beliefs of a grammar, breadth first from the start. ``ids`` numbers the words from 1.
+    """Return the automaton whose states are the beliefs, numbered breadth first; ``ids`` numbers words from 1.
 
     Raises:
         WorldError: there are more than 50,000 beliefs, because the rules remember too much at the same time.
