@@ -241,7 +241,7 @@ position = torch.arange(seen.shape[1]).unsqueeze(0)  # 0 is the preamble's last 
 progress = keyword_progress(seen, position, keyword_batch(tokenizer, [keyword]), stuff.continuation_mask)
 for token, state, piece in zip(seen[0], progress.state[0], progress.next_piece[0], strict=True):
     needed = "–" if piece == NO_PIECE else repr(tokenizer.decode([piece]))
-    print(f"after {tokenizer.decode([token])!r:8} {KeywordState(int(state)).name:8} next needed {needed}")
+    print(f"after {tokenizer.decode([token])!r:8} {KeywordState(int(state)).name:11} next needed {needed}")
 
 # %% [markdown]
 # Did "ful" trick you? After "thimble" all pieces are there, but a letter that follows makes it another word, and the

@@ -149,8 +149,8 @@ vocabulary = [*world.vocabulary, "____"]
 for ids, mask, targets in list(zip(batch["input_ids"], batch["mask"], batch["targets"], strict=True))[:3]:
     print(" ".join(vocabulary[word] for word in ids[mask]))
     print("     missing:", ", ".join(vocabulary[word] for word in targets[targets != IGNORE_INDEX]))
-missing = (batch["targets"] != IGNORE_INDEX).sum()
-print(f"targets {tuple(batch['targets'].shape)}  (texts, tokens)   missing words {missing}")
+count = (batch["targets"] != IGNORE_INDEX).sum()
+print(f"targets {tuple(batch['targets'].shape)}  (texts, tokens)   missing words {count}")
 
 # %% [markdown] tags=["task:11.1"]
 # The adjective may be anything. But three of the six content words belong to the place, and who knows it needs to
