@@ -66,7 +66,7 @@ def unseen_labels(system: ClassifierSpec, setting: Setting, texts: DatasetDict, 
     setup.learn()
     figures = {"seen": setup.evaluate()["accuracy"]}
     setup.texts = DatasetDict({"test": with_labels(texts["test"], list(UNSEEN))})
-    setup.module = setup.module.renamed(name_states(setup.encoder, UNSEEN))
+    setup.module = setup.module.with_labels(name_states(setup.encoder, UNSEEN))
     cosine = _nearest_name(load_encoder(), setup.texts["test"])
     return figures | {"accuracy": setup.evaluate()["accuracy"], "cosine": cosine}
 

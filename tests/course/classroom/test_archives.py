@@ -154,7 +154,7 @@ def test_it_holds_the_library_the_exercises_and_what_notebooks_import(files: dic
         assert sources <= packages
         packages -= sources
     of_the_course = {name for name in packages if name.startswith("course/")}
-    assert of_the_course == {"course/__init__.py", "course/doctor.py", "course/sliders.py"}
+    assert of_the_course == {f"course/{name}.py" for name in ("__init__", "doctor", "letters", "sliders")}
     others = {name for name in packages if not name.startswith("course/")}
     assert others == {name for name in imported_by_notebooks(COURSE) if name.startswith("experiments/")}
 
