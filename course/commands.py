@@ -59,7 +59,7 @@ def run_command(args: Namespace) -> int:
     from course.config import load_course
     from course.execute import run
     from course.headline import headline
-    from course.tables import as_text
+    from experiments.tables import as_text
 
     course = load_course()
     rows = course.select(args.notebooks)
@@ -143,7 +143,7 @@ def grade_command(args: Namespace) -> int:
     from course.classroom.feedback import rows, write
     from course.classroom.grade import grade
     from course.config import load_course
-    from course.tables import as_text
+    from experiments.tables import as_text
 
     graded = grade(load_course(), args.paths, Limits(args.seconds, seed=args.seed), args.jobs)
     table = write(args.out, graded)

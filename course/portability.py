@@ -30,7 +30,7 @@ from course.config import Course, Notebook, load_course
 from course.execute import run
 from course.outputs import tags
 from course.prose_numbers import mismatched_numbers
-from course.tables import as_text
+from experiments.tables import as_text
 
 INSTRUCTIONS = {  # in increasing order, with the values of the three variables
     "default": ("default", "SSE41", "SSE4_2"),

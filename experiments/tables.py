@@ -24,12 +24,18 @@ def as_markdown(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_text(rows: Sequence[Row], columns: Sequence[str]) -> str:
-    """Return the chosen columns as text for a terminal, aligned to the left."""
+def as_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
+    """Return rows in aligned columns under their keys, for a terminal; an empty text without rows.
+
+    Cells are shown as they are written: a notebook's number ``02`` is not read as the number 2.
+
+    Args:
+        columns: the keys to show, in this order; all of them by default. A missing cell is left empty.
+    """
     from tabulate import tabulate
 
-    cells = [[row.get(name, "") for name in columns] for row in rows]
-    return tabulate(cells, headers=columns, tablefmt="plain", disable_numparse=True)
+    chosen = rows if columns is None else [{name: row.get(name, "") for name in columns} for row in rows]
+    return tabulate(chosen, headers="keys", tablefmt="plain", disable_numparse=True)
 
 
 def failure_row(system: Mapping[str, Any], column: str = "keyword") -> Row:

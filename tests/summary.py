@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from course.config import Course, load_course
-from course.tables import as_text
+from experiments.tables import as_text
 from tests.course.rhythm import NAMES
 
 RESULT = Path("data/results/course.json")

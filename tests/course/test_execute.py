@@ -15,8 +15,8 @@ from course.config import Course, load_course, load_profile
 from course.execute import check_parameters, run
 from course.headline import headline
 from course.outputs import check_executed
-from course.tables import as_text
 from course.timings import Outcome
+from experiments.tables import as_text
 from tests.course.conftest import ECHO, HEAD, PROFILE, ROOT, MakeCourse
 
 SENT = PROFILE + "notebooks: {00_good: {STEPS: 7}}\n"
