@@ -174,52 +174,47 @@ def _claim(course: Course, up: str) -> str:
     return f"{as_markdown(table)}\nMeasured by `{_again('claim')}`: {where}.\n\n{picture}\n"
 
 
-def _smollm(course: Course, up: str) -> str:
+def _recorded(name: str, block: Callable[[Mapping[str, Any]], str]) -> Block:
+    """Return the block of one experiment's record, or a line that names its command while there is none."""
+
+    def of_course(course: Course, up: str) -> str:
+        record = RECORDS[name].read(course.root)
+        return f"Not recorded yet: `{_again(name)}` measures it.\n" if record is None else block(record)
+
+    return of_course
+
+
+def _smollm(record: Mapping[str, Any]) -> str:
     """Return the systems around the real model."""
-    record = RECORDS["smollm"].read(course.root)
-    if record is None:
-        return f"Not recorded yet: `{_again('smollm')}` measures it.\n"
     where = f"{record['seeds']} seeds, {record['sentences']:,} sentences to learn from; SLOR of human sentences "
     where += f"{record['slor_human']:.2f}; {_machine(record)}"
     return f"{as_markdown(smollm.system_rows(record))}\nMeasured by `{_again('smollm')}`: {where}.\n"
 
 
-def _control(course: Course, up: str) -> str:
+def _control(record: Mapping[str, Any]) -> str:
     """Several conditions at once: in Storyland beside the exact answers, then with the real model."""
-    record = RECORDS["control"].read(course.root)
-    if record is None:
-        return f"Not recorded yet: `{_again('control')}` measures it.\n"
     tables = as_markdown(storyland_rows(record)), as_markdown(real_rows(record))
     return (
         f"Storyland:\n\n{tables[0]}\nSmolLM2:\n\n{tables[1]}\nMeasured by `{_again('control')}`: {_machine(record)}.\n"
     )
 
 
-def _speed(course: Course, up: str) -> str:
+def _speed(record: Mapping[str, Any]) -> str:
     """Measured ratios and the goals that were set beforehand."""
-    record = RECORDS["speed"].read(course.root)
-    if record is None:
-        return f"Not recorded yet: `{_again('speed')}` measures it.\n"
     where = f"{record['machine']['cpu']}, {record['machine']['cores']} cores, torch {record['versions']['torch']}"
     return f"{as_markdown(speed.speed_rows(record))}\nMeasured by `{_again('speed')}`: {where}.\n"
 
 
-def _ytuning(course: Course, up: str) -> str:
+def _ytuning(record: Mapping[str, Any]) -> str:
     """Goals of the label decoder, and the accuracy of all systems."""
-    record = RECORDS["ytuning"].read(course.root)
-    if record is None:
-        return f"Not recorded yet: `{_again('ytuning')}` measures it.\n"
     tables = as_markdown(ytuning.goal_rows(record)), as_markdown(ytuning.accuracy_rows(record))
     return (
         f"{tables[0]}\n{tables[1]}\nMeasured by `{_again('ytuning')}`: {record['seeds']} seeds; {_machine(record)}.\n"
     )
 
 
-def _tartan(course: Course, up: str) -> str:
+def _tartan(record: Mapping[str, Any]) -> str:
     """Goals of multi-task training, and the accuracy of all arms in Storyland and on real texts."""
-    record = RECORDS["tartan"].read(course.root)
-    if record is None:
-        return f"Not recorded yet: `{_again('tartan')}` measures it.\n"
     tables = (as_markdown(rows(record)) for rows in (tartan.goal_rows, tartan.story_rows, tartan.real_rows))
     return "\n".join(tables) + f"\nMeasured by `{_again('tartan')}`; {_machine(record)}.\n"
 
@@ -256,9 +251,14 @@ PAGES: dict[str, dict[str, Block]] = {
     "docs/library.md": {"reference": _reference},
     "docs/testing.md": {"checks": _checks},
     "docs/results/claim.md": {"verdict": _verdict, "claim": _claim},
-    "docs/results/smollm.md": {"samples": _samples, "headline": _headline, "figure": _figure, "smollm": _smollm},
-    "docs/results/control.md": {"control": _control},
-    "docs/results/speed.md": {"speed": _speed},
-    "docs/results/ytuning.md": {"ytuning": _ytuning},
-    "docs/results/tartan.md": {"tartan": _tartan},
+    "docs/results/smollm.md": {
+        "samples": _samples,
+        "headline": _headline,
+        "figure": _figure,
+        "smollm": _recorded("smollm", _smollm),
+    },
+    "docs/results/control.md": {"control": _recorded("control", _control)},
+    "docs/results/speed.md": {"speed": _recorded("speed", _speed)},
+    "docs/results/ytuning.md": {"ytuning": _recorded("ytuning", _ytuning)},
+    "docs/results/tartan.md": {"tartan": _recorded("tartan", _tartan)},
 }
